@@ -1,0 +1,49 @@
+//! What the machine asks its driver to do.
+use super::Ledger;
+use crate::release::{InstalledRelease, ReleaseRef};
+use crate::time::{Span, UnixMs};
+
+/// An order. Long ones (`Stage`, `Preflight`, `Stop`) end with exactly one matching event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this ledger durable before anything after it begins.
+    Persist(Box<Ledger>),
+    /// Fetch and verify manifest and artifact of the release; ends with `Event::Staged`.
+    Stage {
+        /// The release.
+        release: ReleaseRef,
+        /// Give up after this long.
+        within: Span,
+    },
+    /// Leave off whatever `Stage` or `Preflight` is doing.
+    Cancel,
+    /// Check everything that can be checked with the node running; ends with `Event::Preflighted`.
+    Preflight {
+        /// The staged release.
+        release: InstalledRelease,
+    },
+    /// Stop the node: one SIGTERM, SIGKILL after `within`; ends with `Event::Stopped`.
+    Stop {
+        /// Patience.
+        within: Span,
+    },
+    /// Make `current` point to this release, atomically; ends with `Event::Switched`.
+    Switch {
+        /// The release.
+        release: InstalledRelease,
+    },
+    /// Check the digest of `current` and execute it; ends with `Event::Started`.
+    Start {
+        /// The release `current` must be; anything else is refused.
+        release: InstalledRelease,
+        /// Not before this instant (restart back-off).
+        not_before: UnixMs,
+    },
+    /// Look at the node more often until the machine says otherwise.
+    Watch {
+        /// Time between probes.
+        every: Span,
+    },
+    /// The report changed: sync now rather than at the end of the current hold.
+    Report,
+}

@@ -1,0 +1,119 @@
+//! Who may say which bytes run: release manifests, maintainers' signatures and the threshold.
+//!
+//! A manifest is JSON. Its identity is the SHA-256 of its bytes as published; those bytes are what
+//! the maintainers sign with minisign-compatible ed25519 signatures.
+mod trust;
+
+pub use trust::{Accepted, SignatureFault, TrustError, TrustRoot, split_signatures};
+
+use crate::chain::{Fork, Hash32};
+use crate::id::ReleaseName;
+use crate::release::{Artifact, Digest, ReleaseRef};
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// Largest manifest accepted, in bytes.
+pub const MAX_MANIFEST_BYTES: usize = 256 * 1024;
+
+/// When the new rules start and how hosts get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Activation {
+    /// No height matters.
+    Anytime,
+    /// Same rules until `height`; every node should run the release before it (geth and WBFT forks).
+    BeforeHeight {
+        /// First block under the new rules.
+        height: u64,
+    },
+}
+
+impl Activation {
+    /// The first height under new rules, when there is one.
+    pub fn height(&self) -> Option<u64> {
+        match self {
+            Activation::Anytime => None,
+            Activation::BeforeHeight { height } => Some(*height),
+        }
+    }
+}
+
+/// What the maintainers sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format; 1.
+    pub schema: u32,
+    /// Name of the release.
+    pub name: ReleaseName,
+    /// Grows with every release; a host never goes below the highest it accepted, except by rollback.
+    pub sequence: u64,
+    /// EIP-155 chain id it is for.
+    pub chain_id: u64,
+    /// Hash of block 0 of the chain it is for.
+    pub genesis_hash: Hash32,
+    /// When the new rules start.
+    pub activation: Activation,
+    /// Forks its binary must know, checked against `admin_nodeInfo` of the running node.
+    #[serde(default)]
+    pub forks: Vec<Fork>,
+    /// Whether a host that ran it can go back to the release before.
+    #[serde(default)]
+    pub irreversible: bool,
+    /// What `<binary> version` must print somewhere, when set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// End of validity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<UnixMs>,
+    /// Its files.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A text that is not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// More than [`MAX_MANIFEST_BYTES`].
+    #[error("the manifest has {0} bytes, at most 262144 are accepted")]
+    TooLarge(usize),
+    /// Not JSON of this shape.
+    #[error("the manifest cannot be read: {0}")]
+    Unreadable(String),
+    /// A later format.
+    #[error("the manifest has schema {0}, this program knows 1")]
+    Schema(u32),
+    /// Nothing to run.
+    #[error("the manifest of {0} names no artifact")]
+    NoArtifact(ReleaseName),
+}
+
+impl Manifest {
+    /// Reads a manifest from its bytes as published.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the bytes are too many, no JSON of this shape, or of a later schema.
+    pub fn read(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err(ManifestError::TooLarge(bytes.len()));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(bytes).map_err(|e| ManifestError::Unreadable(e.to_string()))?;
+        if manifest.schema != 1 {
+            return Err(ManifestError::Schema(manifest.schema));
+        }
+        if manifest.artifacts.is_empty() {
+            return Err(ManifestError::NoArtifact(manifest.name));
+        }
+        Ok(manifest)
+    }
+
+    /// The artifact for a platform, names as in `std::env::consts`.
+    pub fn artifact(&self, os: &str, arch: &str, variant: Option<&str>) -> Option<&Artifact> {
+        self.artifacts.iter().find(|a| a.os == os && a.arch == arch && a.variant.as_deref() == variant)
+    }
+
+    /// How instructions name this release, given the digest of its bytes.
+    pub fn as_ref(&self, manifest: Digest) -> ReleaseRef {
+        ReleaseRef { name: self.name.clone(), sequence: self.sequence, manifest }
+    }
+}

@@ -1,0 +1,4 @@
+//! To be written.
+/// A policy as written.
+#[derive(Debug)]
+pub struct PolicyFile;

@@ -1,0 +1,4 @@
+//! To be written.
+/// One thing wrong with a policy.
+#[derive(Debug)]
+pub struct PolicyError;

@@ -1,0 +1,104 @@
+//! Which bytes: digests and artifacts of the chain client.
+use crate::id::ReleaseName;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// A SHA-256 digest. Written as 64 hexadecimal digits, with or without `0x`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of some bytes held in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The first eight hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        hex::encode(&self.0[..4])
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A text that is not a SHA-256 digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no SHA-256 digest: 64 hexadecimal digits are expected")]
+pub struct DigestError(pub String);
+
+impl FromStr for Digest {
+    type Err = DigestError;
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut bytes)
+            .map_err(|_| DigestError(text.to_owned()))?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+/// One file of a release for one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Operating system as Rust names it, for example `linux`.
+    pub os: String,
+    /// Architecture as Rust names it, for example `x86_64`.
+    pub arch: String,
+    /// Variant of the build, for example the database engine; `None` when there is one build only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Where the maintainers publish it. Agents may fetch the same bytes from the coordinator's mirror by digest.
+    pub url: String,
+    /// Digest of the file at `url`.
+    pub sha256: Digest,
+    /// Size of the file at `url` in bytes.
+    pub size: u64,
+}
+
+/// A release as an instruction names it. The bytes are decided by the signed manifest behind `manifest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRef {
+    /// The release.
+    pub name: ReleaseName,
+    /// Its place in the maintainers' order; grows with every release.
+    pub sequence: u64,
+    /// SHA-256 of the manifest's bytes.
+    pub manifest: Digest,
+}
+
+/// A release that is on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledRelease {
+    /// The release, `genesis` for the one the host started with.
+    pub name: ReleaseName,
+    /// Its sequence; 0 for a release that came without a manifest.
+    pub sequence: u64,
+    /// Digest of the executable.
+    pub digest: Digest,
+}
