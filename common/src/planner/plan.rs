@@ -19,6 +19,9 @@ pub struct Plan {
     pub events: Vec<RolloutEvent>,
     /// How consensus stands; `None` without a chain view or a BFT set.
     pub quorum: Option<QuorumReport>,
+    /// Whether there is anything to store. Waiting reasons and `min_slack` alone are not; publish those from memory.
+    #[serde(default)]
+    pub changed: bool,
 }
 
 /// A change to one node.
@@ -36,7 +39,8 @@ pub enum Action {
         /// Its deadlines.
         limits: Limits,
     },
-    /// Write a permission; the node counts as down from here.
+    /// Write a permission; the node counts as down from here. For a rollback it may replace the permission the node
+    /// still holds (which was used up by the switch); the node then never ceases to count as down.
     Grant {
         /// The node.
         node: NodeName,

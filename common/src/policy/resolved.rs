@@ -22,6 +22,76 @@ pub struct ResolvedPolicy {
     pub stages: Vec<ResolvedStage>,
     /// Nodes of the network that no stage takes, on purpose.
     pub left_out: Vec<NodeName>,
+    /// Whether the activation height is a deadline.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What becomes of nodes that do not report.
+    #[serde(default)]
+    pub offline: Offline,
+    /// What a failed node does to the rollout.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// What counts as proof of life.
+    #[serde(default)]
+    pub proof: ProofPolicy,
+    /// Time one node is expected to take from its permission to its proof; `deadline` reckons with it until nodes are done.
+    #[serde(default = "default_expect_switch")]
+    pub expect_switch: Span,
+}
+
+/// Default of [`ResolvedPolicy::expect_switch`].
+pub(super) fn default_expect_switch() -> Span {
+    Span::secs(60)
+}
+
+/// Whether the activation height of a release is a deadline for the rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// No height is waited for; the rollout ends when its last stage is done.
+    Anytime,
+    /// Every node runs the release before the activation height, and is seen to pass it. Same as `Anytime` for a release without one.
+    #[default]
+    BeforeHeight,
+}
+
+/// What becomes of nodes that do not report and hold no permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Offline {
+    /// They are left for later and named in the outcome.
+    #[default]
+    Defer,
+    /// The rollout waits for them.
+    Block,
+}
+
+/// What a failed node does to the rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It holds until a person decides.
+    #[default]
+    Hold,
+    /// Switched nodes go back by themselves, as far as that is still allowed; otherwise it holds.
+    Rollback,
+}
+
+/// What counts as proof of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofPolicy {
+    /// Newest blocks after the switch in which seals are looked for; 1 to 60.
+    pub blocks: u64,
+    /// Of those, how many must carry the validator's seal; 1 to `blocks`.
+    pub seals: u64,
+    /// Blocks of the node's own chain that must equal the network's; 1 to 8.
+    pub compare: u64,
+}
+
+impl Default for ProofPolicy {
+    fn default() -> Self {
+        Self { blocks: 20, seals: 4, compare: 3 }
+    }
 }
 
 /// The quorum rule and what surrounds it.
@@ -55,6 +125,7 @@ pub enum QuorumRule {
 
 /// Deadlines of single steps and of progress as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Deadlines {
     /// Download and verification on a host.
     pub download: Span,
@@ -70,6 +141,20 @@ pub struct Deadlines {
     pub sealing: Span,
     /// Longest time without any node getting further.
     pub progress: Span,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            download: Span::mins(30),
+            stop: Span::mins(5),
+            start: Span::mins(2),
+            rpc: Span::mins(3),
+            catch_up: Span::mins(30),
+            sealing: Span::mins(10),
+            progress: Span::mins(45),
+        }
+    }
 }
 
 /// One stage with its nodes by name.

@@ -1,8 +1,10 @@
 //! One rollout: what was asked for, where it stands, and every reason it can wait for.
 //!
 //! `phase`, `control` and `conditions` are orthogonal. The tables of legal transitions are here and nowhere else.
+mod apply;
 mod event;
 mod reason;
+mod reason_text;
 mod state;
 mod verb;
 
@@ -54,4 +56,24 @@ pub struct Rollout {
     pub min_slack: Option<i64>,
     /// Mean block interval before the first switch in milliseconds, the baseline of `ChainHealth`.
     pub baseline_interval_ms: Option<u64>,
+}
+
+impl Rollout {
+    /// First height under the new rules when this rollout must be done before it.
+    pub fn deadline_height(&self) -> Option<u64> {
+        match self.policy.mode {
+            crate::policy::Mode::BeforeHeight => self.manifest.activation.height(),
+            crate::policy::Mode::Anytime => None,
+        }
+    }
+
+    /// First height at which nobody may go back: the new rules hold from there.
+    pub fn cutoff_height(&self) -> Option<u64> {
+        self.manifest.activation.height()
+    }
+
+    /// Whether the rollout is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Done(_))
+    }
 }

@@ -137,6 +137,12 @@ pub struct NodeProgress {
     /// Head of the network when its agent first reported the new process.
     #[serde(default)]
     pub started_height: Option<u64>,
+    /// When the planner first saw the process that is to be proved.
+    #[serde(default)]
+    pub started_seen_at: Option<UnixMs>,
+    /// When the planner first saw it silent, while it can still be deferred.
+    #[serde(default)]
+    pub silent_since: Option<UnixMs>,
     /// When its permission was granted first, for the summary.
     #[serde(default)]
     pub granted_at: Option<UnixMs>,
