@@ -15,14 +15,15 @@ pub enum Effect {
         /// Give up after this long.
         within: Span,
     },
-    /// Leave off whatever `Stage` or `Preflight` is doing.
+    /// Leave off whatever `Stage` or `Preflight` is doing; what is left off has no event.
     Cancel,
     /// Check everything that can be checked with the node running; ends with `Event::Preflighted`.
     Preflight {
         /// The staged release.
         release: InstalledRelease,
     },
-    /// Stop the node: one SIGTERM, SIGKILL after `within`; ends with `Event::Stopped`.
+    /// Stop the node: one SIGTERM, SIGKILL after `within`; ends with `Event::Stopped`. Without a process
+    /// it ends at once, well. A `Start` that still waits for its instant is cancelled and has no event.
     Stop {
         /// Patience.
         within: Span,

@@ -1,6 +1,6 @@
 //! What happens to the machine.
 use super::Ledger;
-use crate::release::{Artifact, InstalledRelease};
+use crate::release::{Artifact, Digest, InstalledRelease};
 use crate::time::{Span, UnixMs};
 use crate::wire::v1::{Fault, Instruction};
 
@@ -56,12 +56,16 @@ pub struct StagedRelease {
 }
 
 /// The host as found at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     /// Digest of the executable `current` points to; `None` when there is none.
     pub current: Option<InstalledRelease>,
     /// The node process that already runs (adopted), with when it was started.
     pub process: Option<(u32, UnixMs)>,
+    /// Digest of the executable that process runs; `None` without a process or when it cannot be read.
+    pub running: Option<Digest>,
+    /// Whether that process was already asked to stop (its one SIGTERM is sent).
+    pub stopping: bool,
 }
 
 /// One look at the node.

@@ -43,6 +43,33 @@ pub struct Ledger {
     /// Id of the permission under which the node was last stopped; never used twice.
     #[serde(default)]
     pub spent_permission: u64,
+    /// The release in hand as it is installed, known once it is staged.
+    #[serde(default)]
+    pub staged: Option<InstalledRelease>,
+    /// Where the host is being brought to; set from the intent to stop until the end of the probe.
+    #[serde(default)]
+    pub destination: Option<InstalledRelease>,
+    /// Whether the way back was taken because the target failed here, not because it was ordered.
+    #[serde(default)]
+    pub failed: bool,
+    /// Manifest of `current`; `None` for a release that came without one.
+    #[serde(default)]
+    pub current_manifest: Option<Digest>,
+    /// First height under the rules of `current`, from its manifest.
+    #[serde(default)]
+    pub current_activation_height: Option<u64>,
+    /// Whether the manifest of `current` forbids going back.
+    #[serde(default)]
+    pub current_irreversible: bool,
+    /// Manifest of `previous`; `None` for a release that came without one.
+    #[serde(default)]
+    pub previous_manifest: Option<Digest>,
+    /// Highest head the node ever told, as of the last write. `None` means unknown, never zero.
+    #[serde(default)]
+    pub head: Option<u64>,
+    /// Coordinator's clock minus the agent's in milliseconds, as of the last instruction.
+    #[serde(default)]
+    pub clock_ahead_ms: i64,
     /// Last fault of the machine.
     #[serde(default)]
     pub fault: Option<Fault>,
@@ -71,6 +98,15 @@ impl Ledger {
             highest_sequence: 0,
             refused: Vec::new(),
             spent_permission: 0,
+            staged: None,
+            destination: None,
+            failed: false,
+            current_manifest: None,
+            current_activation_height: None,
+            current_irreversible: false,
+            previous_manifest: None,
+            head: None,
+            clock_ahead_ms: 0,
             fault: None,
             last_stop: None,
             last_start: None,
