@@ -1,2 +1,4 @@
-//! Placeholder.
+//! `wemixfleet`.
+mod cli;
+mod ssh;
 fn main() {}
