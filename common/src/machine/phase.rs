@@ -149,10 +149,7 @@ impl Machine {
 
     pub(super) fn started(&mut self, now: UnixMs, result: Result<u32, Fault>, out: &mut Vec<Effect>) {
         // A start that was under way when a stop was ordered still tells its process.
-        if !matches!(self.pending, Some(Pending::Start | Pending::Stop)) {
-            return;
-        }
-        let stopping = self.pending == Some(Pending::Stop);
+        let stopping = self.pending != Some(Pending::Start);
         match result {
             Ok(pid) => {
                 self.process = ProcessState::Running { pid, since: now };

@@ -14,8 +14,11 @@ impl Machine {
             _ if self.pending == Some(Pending::Stop) => {}
             AgentPhase::Starting | AgentPhase::Probing => {
                 self.exits += 1;
-                self.restart(now, exit, out);
+                self.process = ProcessState::Stopped;
                 self.judge(now, out);
+                if self.pending.is_none() {
+                    self.restart(now, exit, out);
+                }
             }
             _ => self.restart(now, exit, out),
         }
