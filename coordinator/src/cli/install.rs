@@ -123,7 +123,9 @@ pub async fn run(env: &Env, flags: &InstallFlags) -> Outcome {
     let mut results = Vec::new();
     while let Some(joined) = running.join_next().await {
         let (node, done) = joined.map_err(|e| Failure::usage("an installation broke off").because(e))?;
-        bars.tell(&line(&node, &done));
+        if matches!(env.format, Format::Table | Format::Wide) {
+            bars.all.suspend(|| print(&(line(&node, &done) + "\n")))?;
+        }
         results.push((node, done));
     }
     bars.end();
@@ -237,7 +239,6 @@ fn report(format: Format, results: &[(NodeName, Result<Installed, InstallError>)
             print(&done.map(|(n, _)| format!("{n}\n")).collect::<String>())?;
         }
         _ => {
-            print(&results.iter().map(|(n, d)| line(n, d) + "\n").collect::<String>())?;
             say(format!("{} of {} hosts are as they should be", results.len() - failed, results.len()));
         }
     }
@@ -283,12 +284,6 @@ impl Bars {
     fn finish(&self, bar: ProgressBar) {
         bar.finish_and_clear();
         self.total.inc(1);
-    }
-
-    fn tell(&self, text: &str) {
-        if !self.live {
-            say(text);
-        }
     }
 
     fn end(&self) {

@@ -6,6 +6,7 @@ mod context;
 mod doctor;
 pub mod error;
 pub mod escape;
+mod init;
 mod install;
 mod key;
 mod node;
@@ -45,6 +46,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// Make a fleet: data directory, CA, configuration, first admin token.
+    Init(init::InitFlags),
     /// Register, install and look at nodes.
     #[command(subcommand)]
     Node(node::NodeVerb),
@@ -121,6 +124,7 @@ pub fn run() -> i32 {
 async fn dispatch(arguments: Arguments) -> Outcome {
     let env = Env { server: arguments.server, format: arguments.output };
     match arguments.noun {
+        Noun::Init(flags) => init::run(&flags).await,
         Noun::Node(verb) => node::run(&env, verb).await,
         Noun::Release(verb) => release::run(&env, verb).await,
         Noun::Proposal(verb) => proposal::run(&env, verb).await,

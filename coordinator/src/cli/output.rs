@@ -143,7 +143,7 @@ impl Paint {
 
 /// A bar of `width` cells, `done` of `all` filled.
 pub fn bar(done: usize, all: usize, width: usize) -> String {
-    let filled = if all == 0 { width } else { done.min(all) * width / all };
+    let filled = (done.min(all) * width).checked_div(all).unwrap_or(width);
     format!("{}{}", "█".repeat(filled), "░".repeat(width - filled))
 }
 

@@ -36,15 +36,24 @@ DAEMON_HOME=$2 DAEMON_NAME=$3 setsid nohup "$1" run >>"$5" 2>&1 </dev/null &
 echo $! >"$4.part" && mv -f -- "$4.part" "$4""#;
 
 fn pid_file(places: &Places) -> String {
-    format!("{}/wemixvisor/agent.pid", places.home)
+    format!("{}/agent.pid", places.root)
 }
 
 fn log_file(places: &Places) -> String {
-    format!("{}/wemixvisor/agent.log", places.home)
+    format!("{}/agent.log", places.root)
+}
+
+fn config_file(places: &Places) -> String {
+    format!("{}/wemixvisor.toml", places.root)
+}
+
+/// Digest of the configuration as it was installed, before keys were filled in.
+fn mark_file(places: &Places) -> String {
+    format!("{}/installed.sha256", places.root)
 }
 
 fn certificate(places: &Places) -> String {
-    format!("{}/wemixvisor/fleet/agent.crt", places.home)
+    format!("{}/fleet/agent.crt", places.root)
 }
 
 /// What has to be changed, in words; empty when all is as it should be.
@@ -58,7 +67,8 @@ pub async fn compare(
     wanted: &Wanted,
 ) -> Result<Vec<&'static str>, InstallError> {
     let (crt, pid) = (certificate(places), pid_file(places));
-    let arguments = ["sh", "-c", STATE, "sh", &places.agent, UNIT, &places.mark, &places.config, &crt, &pid];
+    let arguments =
+        ["sh", "-c", STATE, "sh", &places.agent, UNIT, &mark_file(places), &config_file(places), &crt, &pid];
     let said = host.root("comparing", &arguments, SHORT).await?;
     let get = |key: &str| said.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or("none");
     let digest = |text: &str| Digest::of(text.as_bytes()).to_string();
@@ -125,10 +135,10 @@ pub async fn apply(
         if changes.contains(&"configuration") {
             let text = wanted.config.replace("@TRUST@", enrolment.trust.trim_end());
             let staged = host.stage_text("writing the configuration", "config", &text).await?;
-            host.place("writing the configuration", &staged, &places.config, "640", owner).await?;
+            host.place("writing the configuration", &staged, &config_file(places), "640", owner).await?;
             let mark = Digest::of(wanted.config.as_bytes()).to_string();
             let staged = host.stage_text("writing the configuration", "mark", &mark).await?;
-            host.place("writing the configuration", &staged, &places.mark, "644", owner).await?;
+            host.place("writing the configuration", &staged, &mark_file(places), "644", owner).await?;
         }
         finish_enrolment(job, order, host, places, &enrolment).await?;
     }
@@ -151,14 +161,13 @@ async fn account(host: &Host, places: &Places) -> Result<(), InstallError> {
 /// The home and its own folder belong to the account; what is inside already is left alone.
 async fn folders(host: &Host, places: &Places) -> Result<(), InstallError> {
     let step = "making folders";
-    let ours = format!("{}/wemixvisor", places.home);
     let script = r#"set -e
 for d in "$1" "$2"; do
   [ -d "$d" ] || { mkdir -p -- "$d"; chmod 750 "$d"; }
   [ -z "$3" ] || [ "$(stat -c %U -- "$d")" != root ] || chown "$3:" "$d"
 done"#;
     let owner = if places.init == Init::Systemd { places.user.as_str() } else { "" };
-    host.root(step, &["sh", "-c", script, "sh", &places.home, &ours, owner], SHORT).await.map(|_| ())
+    host.root(step, &["sh", "-c", script, "sh", &places.home, &places.root, owner], SHORT).await.map(|_| ())
 }
 
 async fn finish_enrolment(

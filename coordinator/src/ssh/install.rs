@@ -12,6 +12,8 @@ use common::release::Digest;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// `DAEMON_HOME` where none is given.
+const USUAL_HOME: &str = "/var/lib/wemixvisor";
 /// Account made when the node's home has no other owner.
 const ACCOUNT: &str = "wemixvisor";
 
@@ -49,7 +51,7 @@ pub struct Order {
     /// The agent.
     pub binary: Binary,
     /// Configuration of the agent; `@NODE@`, `@NETWORK@`, `@ROLE@`, `@URL@`, `@HOME@`, `@DAEMON@` stand for the host's
-    /// values and `@TRUST@` for the fleet's keys. `None` leaves a configuration that is there and writes the usual one where there is none.
+    /// values and `@TRUST@` for the `[trust]` section. `None` leaves a configuration that is there and writes the usual one where there is none.
     pub template: Option<String>,
     /// Address the agents call.
     pub url: String,
@@ -84,7 +86,7 @@ pub struct Enrolment {
     pub certificate: String,
     /// The fleet's CA, PEM.
     pub ca: String,
-    /// `threshold = …` and `keys = […]` as TOML, or empty.
+    /// The `[trust]` section as TOML, or empty when the fleet has no maintainers' keys.
     pub trust: String,
 }
 
@@ -119,10 +121,8 @@ pub struct Places {
     pub home: String,
     /// The agent's binary.
     pub agent: String,
-    /// The agent's configuration.
-    pub config: String,
-    /// Digest of the configuration as it was installed, before keys were filled in.
-    pub mark: String,
+    /// The supervisor's own folder in the home.
+    pub root: String,
     /// How it is started.
     pub init: Init,
     /// Account it runs as.
@@ -160,7 +160,7 @@ pub async fn install(
     say("connecting");
     let session = Session::open(&target, access).await?;
     say("looking at the host");
-    let guess = order.home.as_deref().unwrap_or("/var/lib/wemixvisor");
+    let guess = order.home.as_deref().unwrap_or(USUAL_HOME);
     let facts = match probe(&session, guess).await {
         Ok(facts) => facts,
         Err(e) => {
@@ -219,7 +219,7 @@ fn places(order: &Order, host: &Host) -> Result<Places, InstallError> {
     }
     let home = match (&order.home, init) {
         (Some(home), _) => home.clone(),
-        (None, Init::Systemd) => "/var/lib/wemixvisor".to_owned(),
+        (None, Init::Systemd) => USUAL_HOME.to_owned(),
         (None, Init::None) => format!("{}/wemixvisor-home", facts.shell_home.trim_end_matches('/')),
     };
     let need = order.binary.size * 3 + (64 << 20);
@@ -236,8 +236,7 @@ fn places(order: &Order, host: &Host) -> Result<Places, InstallError> {
         Init::None => format!("{home}/bin/wemixvisor"),
     };
     Ok(Places {
-        config: format!("{home}/wemixvisor/wemixvisor.toml"),
-        mark: format!("{home}/wemixvisor/installed.sha256"),
+        root: format!("{home}/{}", facts.folder),
         home,
         agent,
         init,

@@ -10,6 +10,7 @@ if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then echo
 if [ "$(id -u)" = 0 ]; then echo root=self; elif sudo -n true 2>/dev/null; then echo root=sudo; else echo root=no; fi
 d=$1; while [ ! -d "$d" ]; do d=$(dirname -- "$d"); done
 echo "free_kib=$(df -Pk -- "$d" | awk 'NR==2{print $4}')"
+if [ ! -d "$1/wemixvisor" ] && [ -d "$1/cosmovisor" ]; then echo folder=cosmovisor; else echo folder=wemixvisor; fi
 if [ -d "$1" ]; then echo "owner=$(stat -c %U -- "$1")"; fi
 "#;
 
@@ -50,6 +51,8 @@ pub struct Facts {
     pub root: Root,
     /// Free bytes where the node's home is or will be.
     pub free_bytes: u64,
+    /// The supervisor's folder in the home: `wemixvisor`, or `cosmovisor` where only that exists.
+    pub folder: String,
     /// Who owns the node's home, when it exists.
     pub owner: Option<String>,
 }
@@ -84,6 +87,7 @@ fn read(said: &str) -> Option<Facts> {
             _ => Root::No,
         },
         free_bytes: get("free_kib")?.parse::<u64>().ok()?.checked_mul(1024)?,
+        folder: get("folder").filter(|f| *f == "cosmovisor").unwrap_or("wemixvisor").to_owned(),
         owner: get("owner").filter(|o| !o.is_empty()).map(str::to_owned),
     })
 }
