@@ -96,18 +96,9 @@ fn interval(pass: &Pass<'_>) -> Option<u64> {
 pub(super) fn rests(pass: &Pass<'_>) -> Vec<Rest> {
     let policy = &pass.rollout.policy;
     let ours = |name: &NodeName| pass.node(name).is_some_and(|n| n.permission.is_some());
-    let foreign = pass.input.permissions.keys().filter(|n| !ours(n));
-    let mut down = pass.facts.down(foreign);
-    for name in pass.rollout.nodes.keys().filter(|n| ours(n)) {
-        if let Some(address) = pass.facts.voter(name) {
-            down.set.remove(&address);
-        }
-    }
     let reserve = i64::try_from(policy.quorum.reserve).unwrap_or(i64::MAX);
-    let spare = pass.facts.chain.as_ref().and_then(|chain| {
-        let slack = chain.sets.iter().map(|s| s.slack(&down.set, down.nameless)).min()?;
-        u32::try_from(slack.saturating_sub(reserve).max(0)).ok()
-    });
+    let slack = pass.facts.expected_slack(ours);
+    let spare = slack.and_then(|slack| u32::try_from(slack.saturating_sub(reserve).max(0)).ok());
     policy.stages.iter().zip(&pass.rollout.stages).map(|(s, p)| rest(pass, s, p, spare)).collect()
 }
 

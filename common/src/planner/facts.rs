@@ -158,6 +158,22 @@ impl<'a> Facts<'a> {
         down
     }
 
+    /// Votes above quorum in the worst set if everybody of ours were back, as far as the chain shows: for reckoning
+    /// ahead, never for a grant.
+    pub fn expected_slack(&self, at_work: impl Fn(&NodeName) -> bool) -> Option<i64> {
+        let chain = self.chain.as_ref()?;
+        let busy: BTreeSet<Address> = self
+            .input
+            .nodes
+            .iter()
+            .filter(|(name, _)| at_work(name))
+            .filter_map(|(_, node)| node.record.validator)
+            .collect();
+        let absent = chain.view.validators.iter().filter(|a| !chain.seen.contains(a) && !busy.contains(a));
+        let absent: BTreeSet<Address> = absent.copied().collect();
+        chain.sets.iter().map(|s| s.slack(&absent, 0)).min()
+    }
+
     /// How consensus stands in the set that has the least to spare.
     pub fn quorum_report(&self, down: &Down) -> Option<QuorumReport> {
         let chain = self.chain.as_ref()?;

@@ -32,6 +32,10 @@ fn permit_stage(pass: &mut Pass<'_>, index: usize, down: &mut Down) {
         }
         let best = prefer(pass, &waiting, down);
         let name = waiting.swap_remove(best);
+        if !pass.can_act(name, 2) {
+            // The next pass goes on from here.
+            return;
+        }
         match may_stop(pass, name, down, false) {
             Ok(slack_after) => {
                 pass.grant(name, false, slack_after);

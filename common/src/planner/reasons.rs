@@ -113,6 +113,7 @@ fn rollout_reasons(pass: &Pass<'_>) -> Vec<Reason> {
             stage::waiting(pass, index).into_iter().for_each(&mut say);
         }
     }
+    quorum_reasons(pass).into_iter().for_each(&mut say);
     for node in pass.rollout.nodes.values().filter(|n| speaks(n)) {
         node.reason.iter().for_each(|r| say(r.clone()));
     }
@@ -132,6 +133,32 @@ fn rollout_reasons(pass: &Pass<'_>) -> Vec<Reason> {
         } else {
             Reason::NodeStaging { nodes: 0 }
         });
+    }
+    out
+}
+
+/// Whoever we did not stop and does not seal is named while validators are ahead, even if slack is left.
+fn quorum_reasons(pass: &Pass<'_>) -> Vec<Reason> {
+    let ahead = pass.rollout.phase == Phase::Rolling
+        && pass
+            .rollout
+            .nodes
+            .iter()
+            .any(|(name, n)| n.state != NodeState::Done && pass.facts.voter(name).is_some());
+    let mut out = Vec::new();
+    if !ahead {
+        return out;
+    }
+    let down = pass.down();
+    let reserve = i64::try_from(pass.rollout.policy.quorum.reserve).unwrap_or(i64::MAX);
+    let have = pass.facts.quorum_report(&down).map_or(reserve, |r| r.slack);
+    if have < reserve && !pass.blocked.values().flatten().any(|r| r.code() == "quorum-slack-exhausted") {
+        out.push(Reason::QuorumSlackExhausted { need: reserve.saturating_add(1), have });
+    }
+    let mut validators = down.unexpected;
+    validators.truncate(32);
+    if !validators.is_empty() {
+        out.push(Reason::ForeignValidatorDown { validators });
     }
     out
 }

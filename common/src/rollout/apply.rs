@@ -81,7 +81,7 @@ impl Rollout {
                 next.control = Control::Paused { by: by.to_owned(), why: why.to_owned(), since: now };
             }
             Verb::Resume => next.resume(now),
-            Verb::Promote => next.promote(),
+            Verb::Promote => next.promote(now),
             Verb::Retry => next.retry(now),
             Verb::Abort if self.phase == Phase::Draft => {
                 next.phase = Phase::Done(Outcome::Aborted);
@@ -179,7 +179,9 @@ impl Rollout {
         }
     }
 
-    fn promote(&mut self) {
+    /// The wait for a person is over; the progress clock starts again.
+    fn promote(&mut self, now: UnixMs) {
+        self.progressed_at = now;
         let stages: Vec<_> = self.promotable().collect();
         for i in stages {
             self.stages[i].promoted = true;
