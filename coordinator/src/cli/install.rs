@@ -82,8 +82,10 @@ impl Fleet for Api {
         let path = format!("/v1/nodes/{node}/certificate");
         let body = CertificateRequest { csr: csr.to_owned() };
         let made: Enrolled = self.0.post(&path, &body).await.map_err(|e| e.what.clone() + &cause(&e))?;
-        let trust =
-            made.trust.map_or(Ok(String::new()), |t| toml::to_string(&t).map_err(|e| e.to_string()))?;
+        let trust = match &made.trust {
+            Some(trust) => format!("[trust]\n{}", toml::to_string(trust).map_err(|e| e.to_string())?),
+            None => String::new(),
+        };
         Ok(Enrolment { certificate: made.certificate, ca: made.ca, trust })
     }
 

@@ -16,6 +16,7 @@ mod proposal;
 mod reasons;
 mod release;
 mod rollout;
+mod serve;
 mod show;
 mod status;
 mod time;
@@ -48,6 +49,8 @@ struct Arguments {
 enum Noun {
     /// Make a fleet: data directory, CA, configuration, first admin token.
     Init(init::InitFlags),
+    /// Run the coordinator.
+    Serve(serve::ServeFlags),
     /// Register, install and look at nodes.
     #[command(subcommand)]
     Node(node::NodeVerb),
@@ -125,6 +128,7 @@ async fn dispatch(arguments: Arguments) -> Outcome {
     let env = Env { server: arguments.server, format: arguments.output };
     match arguments.noun {
         Noun::Init(flags) => init::run(&flags).await,
+        Noun::Serve(flags) => serve::run(&flags).await,
         Noun::Node(verb) => node::run(&env, verb).await,
         Noun::Release(verb) => release::run(&env, verb).await,
         Noun::Proposal(verb) => proposal::run(&env, verb).await,
