@@ -1,5 +1,6 @@
 //! Random faults, verbs and silences over the toy fleet: the second opinion agrees with every plan, the same input gives
 //! the same plan, a plan carried out leaves nothing to do, and once faults stop every rollout ends or holds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 mod toy;
 
 use common::manifest::Activation;

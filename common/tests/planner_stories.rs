@@ -1,4 +1,5 @@
 //! Stories of rollouts over the toy fleet. After every second the second opinion looks at every plan.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 mod toy;
 
 use common::fleet::Role;
