@@ -15,7 +15,7 @@ const UNIT: &str = "/etc/systemd/system/wemixvisor.service";
 const STATE: &str = r#"
 sum() { if [ -f "$2" ]; then echo "$1=$(sha256sum -- "$2" | cut -d' ' -f1 | tr -d '\\')"; else echo "$1=none"; fi; }
 sum agent "$1"; sum unit "$2"; sum config "$4"; sum certificate "$5"
-if [ -f "$3" ]; then echo "mark=$(head -c 64 -- "$3")"; else echo mark=none; fi
+if [ -f "$3" ]; then echo "mark=$(head -c 129 -- "$3")"; else echo mark=none; fi
 if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
   echo "active=$(systemctl is-active wemixvisor.service)"; echo "enabled=$(systemctl is-enabled wemixvisor.service 2>/dev/null)"
 fi
@@ -47,7 +47,7 @@ fn config_file(places: &Places) -> String {
     format!("{}/wemixvisor.toml", places.root)
 }
 
-/// Digest of the configuration as it was installed, before keys were filled in.
+/// Two digests: of the configuration before keys were filled in, and as it was written.
 fn mark_file(places: &Places) -> String {
     format!("{}/installed.sha256", places.root)
 }
@@ -74,10 +74,12 @@ pub async fn compare(
     let digest = |text: &str| Digest::of(text.as_bytes()).to_string();
     let systemd = places.init == Init::Systemd;
     let running = if systemd { get("active") == "active" } else { get("detached") == "active" };
-    let config_differs = match wanted.replace_config {
-        true => get("mark") != digest(&wanted.config) || get("config") == "none",
-        false => get("config") == "none",
-    };
+    // What a person edited on the host is replaced only by a template a person gave.
+    let (made_of, written) = get("mark").split_once(' ').unwrap_or(("none", "none"));
+    let edited = get("config") != written;
+    let config_differs = get("config") == "none"
+        || (made_of != digest(&wanted.config) && (wanted.replace_config || !edited))
+        || (wanted.replace_config && edited);
     let list = [
         (get("agent") != order.binary.sha256.to_string(), "agent"),
         (config_differs, "configuration"),
@@ -136,7 +138,7 @@ pub async fn apply(
             let text = wanted.config.replace("@TRUST@", enrolment.trust.trim_end());
             let staged = host.stage_text("writing the configuration", "config", &text).await?;
             host.place("writing the configuration", &staged, &config_file(places), "640", owner).await?;
-            let mark = Digest::of(wanted.config.as_bytes()).to_string();
+            let mark = format!("{} {}", Digest::of(wanted.config.as_bytes()), Digest::of(text.as_bytes()));
             let staged = host.stage_text("writing the configuration", "mark", &mark).await?;
             host.place("writing the configuration", &staged, &mark_file(places), "644", owner).await?;
         }
