@@ -6,6 +6,8 @@ use common::time::Span;
 const AIM_LOGS: u64 = 1000;
 /// An answer that took longer than this is no reason to grow.
 const QUICK: Span = Span(2000);
+/// Full ranges after which a refused size is tried again.
+const FORGET_AFTER: u32 = 200;
 /// Most a range grows in one step.
 const MOST_GROWTH: u64 = 10;
 
@@ -14,13 +16,17 @@ const MOST_GROWTH: u64 = 10;
 pub struct Ranges {
     size: u64,
     cap: u64,
+    /// Smallest size that was refused since it was last forgotten.
+    refused: Option<u64>,
+    /// Full ranges answered since then.
+    calm: u32,
 }
 
 impl Ranges {
     /// Starts at `first` blocks and never asks for more than `cap`; both at least 1.
     pub fn new(first: u64, cap: u64) -> Self {
         let cap = cap.max(1);
-        Self { size: first.clamp(1, cap), cap }
+        Self { size: first.clamp(1, cap), cap, refused: None, calm: 0 }
     }
 
     /// Last height of the range that starts at `from`, not beyond `limit`; `None` when nothing is left.
@@ -42,8 +48,22 @@ impl Ranges {
         } else if elapsed <= QUICK && blocks >= self.size {
             // Only a full range says something of the size; the last one before the head is short.
             let room = AIM_LOGS / logs.max(AIM_LOGS / MOST_GROWTH);
-            self.size = self.size.saturating_mul(room.max(1)).min(self.cap);
+            self.size = self.below_refused(self.size.saturating_mul(room.max(1)).min(self.cap));
         }
+    }
+
+    /// Halfway to the size that was refused, and no further when that is near: most endpoints have a fixed
+    /// limit, and asking beyond it again and again costs a request each time. What was refused for a moment's
+    /// overload is tried again after a while.
+    fn below_refused(&mut self, wanted: u64) -> u64 {
+        let Some(refused) = self.refused.filter(|refused| wanted >= *refused) else { return wanted };
+        self.calm += 1;
+        if self.calm > FORGET_AFTER {
+            (self.refused, self.calm) = (None, 0);
+            return wanted;
+        }
+        let room = refused.saturating_sub(self.size) / 2;
+        if room <= self.size / 8 { self.size } else { self.size + room }
     }
 
     /// An endpoint refused a range of `blocks` blocks as too much. `false` when it cannot get smaller.
@@ -52,6 +72,8 @@ impl Ranges {
             self.size = 1;
             return false;
         }
+        self.refused = Some(blocks);
+        self.calm = 0;
         self.size = (blocks / 2).clamp(1, self.cap);
         true
     }
@@ -93,11 +115,13 @@ mod tests {
         #[test]
         fn covers_everything_once(from in 0u64..1000, blocks in 1u64..5000, allowed in 1u64..700, density in 0u64..40, cap in 1u64..2000) {
             let head = from + blocks - 1;
+            let most = 2 * (blocks / allowed.min(cap) + 1) + 40;
             let mut ranges = Ranges::new(100, cap);
             let mut next = from;
             let mut requests = 0;
             while let Some(end) = ranges.end(next, head) {
                 requests += 1;
+                prop_assert!(density > 0 || requests < most, "{requests} requests");
                 prop_assert!(requests < 20_000, "does not end");
                 prop_assert!(end >= next && end <= head && end - next < cap);
                 let count = end - next + 1;

@@ -92,6 +92,8 @@ struct ErrorObject {
     code: i64,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    data: Value,
 }
 
 /// Answers of one batch, in the order of its calls.
@@ -278,6 +280,7 @@ impl Client {
                     method: calls[at].method,
                     code: error.code,
                     message: bounded(&error.message),
+                    data: error.data.as_str().map(bounded),
                 }),
                 (None, Some(result)) => Ok(result.to_owned()),
                 // `"result": null` and no result at all read the same; null is the meaning of both.

@@ -81,6 +81,8 @@ pub enum RpcError {
         code: i64,
         /// The endpoint's words, cut to a bounded length.
         message: String,
+        /// What a reverted call returned, `0x` and hexadecimal digits, cut to a bounded length.
+        data: Option<String>,
     },
     /// The answer is not what the method answers.
     #[error("endpoint {label}: {method}: unusable answer: {why}")]
@@ -191,7 +193,7 @@ mod tests {
 
     fn refused(code: i64, message: &str) -> RpcError {
         let label = NodeName::new("rpc-1").unwrap();
-        RpcError::Refused { label, method: "eth_getLogs", code, message: message.to_owned() }
+        RpcError::Refused { label, method: "eth_getLogs", code, message: message.to_owned(), data: None }
     }
 
     #[test]
