@@ -1,0 +1,126 @@
+//! The command line.
+mod doctor;
+mod enroll;
+mod init;
+mod status;
+
+use crate::config::{Flags, Settings, home_of};
+use crate::home::Home;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Supervises one chain client per home, alone or in a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "wemixvisor", version, propagate_version = false)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the home is.
+#[derive(Debug, Clone, Args)]
+struct Place {
+    /// Settings file [default: HOME/wemixvisor/wemixvisor.toml when it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node's folder, absolute [env: DAEMON_HOME]
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// File name of the chain client [env: DAEMON_NAME]
+    #[arg(long, global = true, value_name = "FILE NAME")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node and supervise it; everything after `run` goes to the node as it is
+    #[command(disable_help_flag = true)]
+    Run {
+        /// Arguments of the node [default: args of the settings]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+        args: Vec<String>,
+    },
+    /// Make a home around an executable, with a commented settings file
+    Init(init::Init),
+    /// Join a fleet
+    Enroll(enroll::Enroll),
+    /// Show how the node and the agent are
+    Status(status::StatusArgs),
+    /// Check this host
+    Doctor,
+    /// Print the version
+    Version,
+}
+
+impl Place {
+    fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), home: self.home.clone(), name: self.name.clone() }
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings::load(&self.flags(), &env)?)
+    }
+
+    /// The home for commands that need no chain client.
+    fn home(&self) -> anyhow::Result<Home> {
+        let base = match home_of(&self.flags(), &env) {
+            Some(base) => base,
+            None => self.settings()?.home,
+        };
+        anyhow::ensure!(base.is_absolute(), "the home {} is not absolute", base.display());
+        Ok(Home::new(base, self.name.clone().or_else(|| env("DAEMON_NAME")).unwrap_or_default()))
+    }
+}
+
+fn env(key: &str) -> Option<String> {
+    std::env::var(key).ok()
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What could not be done, for people.
+pub fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .context("starting the runtime")?;
+    match cli.command {
+        Command::Run { args } => {
+            let settings = cli.place.settings()?;
+            log(&settings.log)?;
+            // Not waited for: blocking work that is left only flushes files that nobody will use.
+            let code = runtime.block_on(crate::run::run(settings, args));
+            runtime.shutdown_background();
+            code
+        }
+        Command::Init(init) => init.run(&cli.place.settings()?),
+        Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
+        Command::Status(status) => status.run(&cli.place.home()?),
+        Command::Doctor => runtime.block_on(doctor::run(&cli.place.settings()?)),
+        Command::Version => {
+            println!("wemixvisor {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn log(filter: &str) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .with_context(|| format!("{filter:?} is no log filter"))?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `wemixvisor status`: asks the running agent; without one it tells what is written down.
+use crate::clock;
+use crate::driver::Status;
+use crate::home::Home;
+use crate::host::launch::Record;
+use crate::host::proc;
+use crate::ledger;
+use clap::{Args, ValueEnum};
+use common::wire::v1::ProcessState;
+use serde_json::json;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Exit code when no agent runs, as service managers use it.
+const NOT_RUNNING: u8 = 3;
+
+/// How to show it.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+impl StatusArgs {
+    /// Prints the status; exit code 3 when no agent runs.
+    pub fn run(&self, home: &Home) -> anyhow::Result<ExitCode> {
+        match ask(home) {
+            Some(status) if self.output == Output::Json => {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(status) => {
+                rows(&running(&status));
+                Ok(ExitCode::SUCCESS)
+            }
+            None => {
+                self.written_down(home)?;
+                Ok(ExitCode::from(NOT_RUNNING))
+            }
+        }
+    }
+
+    fn written_down(&self, home: &Home) -> anyhow::Result<()> {
+        let ledger = ledger::read(&home.ledger())?;
+        let record = Record::read(&home.process())
+            .filter(|r| proc::stat(r.pid).is_some_and(|s| s.start_ticks == r.start_ticks && s.state != 'Z'));
+        if self.output == Output::Json {
+            let status = json!({"agent_pid": null, "home": home.base, "ledger": ledger, "process": record});
+            println!("{}", serde_json::to_string_pretty(&status)?);
+            return Ok(());
+        }
+        let mut lines = vec![("agent", "not running".to_owned()), ("home", home.base.display().to_string())];
+        lines.push(("node", record.map_or("not running".to_owned(), |r| format!("process {}", r.pid))));
+        if let Some(ledger) = ledger {
+            lines.push(("release", format!("{} {}", ledger.current.name, ledger.current.digest)));
+            lines.push(("phase", format!("{:?}", ledger.phase).to_lowercase()));
+        }
+        rows(&lines);
+        Ok(())
+    }
+}
+
+fn ask(home: &Home) -> Option<Status> {
+    // Socket paths are limited to about a hundred bytes; relative to here they are short.
+    std::env::set_current_dir(home.root()).ok()?;
+    let mut stream = UnixStream::connect(Home::control_name()).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).ok()?;
+    serde_json::from_slice(&said).ok()
+}
+
+fn running(status: &Status) -> Vec<(&'static str, String)> {
+    let (report, now) = (&status.report, clock::now());
+    let node = match &report.process {
+        ProcessState::Stopped => "stopped".to_owned(),
+        ProcessState::Running { pid, since } => format!("process {pid}, up {}", whole(now.since(*since))),
+        ProcessState::BackingOff { restarts, exit, .. } => {
+            format!("{exit}; {restarts} restarts, backing off")
+        }
+    };
+    let mut lines = vec![
+        ("agent", format!("process {}, {}", status.agent_pid, report.agent_version)),
+        ("home", status.home.clone()),
+        ("node", node),
+    ];
+    if let Some(release) = &report.running {
+        lines.push(("release", format!("{} {}", release.name, release.digest)));
+    }
+    let health = &report.health;
+    let head = health.head().map_or("unknown".to_owned(), |b| b.height.to_string());
+    let peers = health.peers.map_or("unknown".to_owned(), |p| p.to_string());
+    let rpc = if health.rpc_up { "up" } else { "down" };
+    lines.push(("health", format!("rpc {rpc}, head {head}, peers {peers}")));
+    let target = report.target.as_ref().map(|t| format!(" ({})", t.name)).unwrap_or_default();
+    lines.push(("phase", format!("{:?}{target}", report.phase).to_lowercase()));
+    if let Some(fault) = &report.fault {
+        lines.push(("fault", fault.detail.escape_debug().to_string()));
+    }
+    if let Some(contact) = &status.contact {
+        let how = match (&contact.error, contact.answered_at) {
+            (Some(error), _) => error.escape_debug().to_string(),
+            (None, Some(at)) => format!("answered {} ago", whole(now.since(at))),
+            (None, None) => "not asked yet".to_owned(),
+        };
+        lines.push((
+            "fleet",
+            format!("{} as {}, generation {}: {how}", contact.url, status.node, status.generation),
+        ));
+    }
+    lines
+}
+
+fn whole(span: common::time::Span) -> common::time::Span {
+    common::time::Span::secs(span.as_ms() / 1000)
+}
+
+fn rows(lines: &[(&str, String)]) {
+    for (what, how) in lines {
+        println!("{what:<8} {how}");
+    }
+}

@@ -1,0 +1,194 @@
+//! One effect after the other.
+use super::{Driver, Message, Stopping};
+use crate::host::download::{Order, Stager};
+use crate::host::process::{self, Node};
+use crate::host::{preflight, switch};
+use crate::{clock, ledger};
+use anyhow::Context;
+use common::machine::{Effect, Event, Ledger};
+use common::release::{InstalledRelease, ReleaseRef};
+use common::time::{Span, UnixMs};
+use common::wire::v1::FaultCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a ledger that cannot be written is tried again, half a second apart, before the agent
+/// ends and leaves the rest to the next one.
+const WRITE_TRIES: u32 = 20;
+/// How often the rest of a session is looked for after its leader ended.
+const REST_EVERY: Duration = Duration::from_millis(50);
+/// How long the rest of a session that ended by itself may take before it is killed.
+const REST_WITHIN: Duration = Duration::from_secs(300);
+
+impl Driver {
+    pub(super) async fn carry_out(&mut self, effect: Effect) -> anyhow::Result<()> {
+        match effect {
+            Effect::Persist(ledger) => self.persist(&ledger).await?,
+            Effect::Stage { release, within } => self.stage(release, within),
+            Effect::Cancel => {
+                if let Some((_, work)) = self.work.take() {
+                    work.abort();
+                }
+            }
+            Effect::Preflight { release } => self.preflight(release),
+            Effect::Stop { within } => self.stop(within),
+            Effect::Switch { release } => {
+                let result = switch::switch(&self.parts.home, &release);
+                self.queue.push_back(Event::Switched(result));
+            }
+            Effect::Start { release, not_before } => {
+                self.waiting_start = Some((release, not_before));
+                if not_before <= clock::now() {
+                    self.start_now().await;
+                }
+            }
+            Effect::Watch { every } => {
+                self.every = every;
+                self.next_probe = self.next_probe.min(Instant::now() + every.to_std());
+            }
+            Effect::Report => {
+                self.publish();
+                self.urgent.send_modify(|n| *n += 1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn persist(&self, ledger: &Ledger) -> anyhow::Result<()> {
+        let path = self.parts.home.ledger();
+        for _ in 0..WRITE_TRIES {
+            match ledger::write(&path, ledger) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::error!(%error, "trying again"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        ledger::write(&path, ledger).context("nothing may be done that is not written down")
+    }
+
+    fn stage(&mut self, release: ReleaseRef, within: Span) {
+        let Some(coordinator) = self.parts.coordinator.clone() else {
+            let fault = clock::fault(FaultCode::ManifestUnavailable, "this host is in no fleet");
+            return self.queue.push_back(Event::Staged(Err(fault)));
+        };
+        let ledger = self.machine.ledger();
+        let order = Order {
+            release,
+            within,
+            highest_sequence: ledger.highest_sequence,
+            clock_ahead_ms: ledger.clock_ahead_ms,
+            current: ledger.current.clone(),
+        };
+        let stager = Stager {
+            home: Arc::clone(&self.parts.home),
+            coordinator,
+            trust: self.parts.trust.clone(),
+            variant: self.parts.settings.variant.clone(),
+            chain: self.chain.subscribe(),
+        };
+        self.begin(async move { Event::Staged(stager.stage(order).await) });
+    }
+
+    fn preflight(&mut self, release: InstalledRelease) {
+        let Some(target) = self.machine.ledger().target.clone() else { return };
+        let home = Arc::clone(&self.parts.home);
+        self.begin(
+            async move { Event::Preflighted(preflight::check(&home, &release, target.manifest).await) },
+        );
+    }
+
+    /// Does something long in the background; there is one such thing at a time.
+    fn begin(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+        self.jobs += 1;
+        let (job, post) = (self.jobs, self.post.clone());
+        let task = tokio::spawn(async move {
+            let _ = post.send(Message::Done { job, event: Box::new(work.await) });
+        });
+        if let Some((_, before)) = self.work.replace((job, task)) {
+            before.abort();
+        }
+    }
+
+    pub(super) fn stop(&mut self, within: Span) {
+        self.waiting_start = None;
+        let Some(node) = &mut self.parts.node else {
+            return self.queue.push_back(Event::Stopped(Ok(Span::ZERO)));
+        };
+        tracing::info!(pid = node.record.pid, %within, "stopping the node");
+        if let Err(error) = node.ask_to_stop(&self.parts.home) {
+            let detail = format!("writing the process record before the stop: {error}");
+            let fault = clock::fault(FaultCode::StopFailed, detail);
+            return self.queue.push_back(Event::Stopped(Err(fault)));
+        }
+        let since = node.record.stopping.unwrap_or_else(clock::now);
+        // After a crash of the agent the node has the rest of its time, not all of it again.
+        let left = within.as_ms().saturating_sub(clock::now().since(since).as_ms());
+        let kill_at = Instant::now() + Duration::from_millis(left);
+        self.stopping = Some(Stopping { since, kill_at, killed: None });
+    }
+
+    pub(super) async fn start_now(&mut self) {
+        let Some((release, _)) = self.waiting_start.take() else { return };
+        if let Some(node) = &self.parts.node {
+            // Cannot be: the machine starts only what is down. The process is the truth.
+            tracing::error!(pid = node.record.pid, "a start with a node running; it is kept");
+            return self.queue.push_back(Event::Started(Ok(node.record.pid)));
+        }
+        let result = process::start(&self.parts.home, &release, &self.parts.args).await;
+        let event = match result {
+            Ok(node) => {
+                let pid = node.record.pid;
+                tracing::info!(pid, release = %release.name, digest = %release.digest, "started");
+                self.parts.node = Some(node.clone());
+                self.health = common::wire::v1::NodeHealth::default();
+                self.guard(node);
+                Ok(pid)
+            }
+            Err(fault) => {
+                tracing::error!(release = %release.name, "not started: {}", fault.detail);
+                Err(fault)
+            }
+        };
+        self.next_probe = self.next_probe.min(Instant::now() + Duration::from_millis(100));
+        self.queue.push_back(Event::Started(event));
+    }
+
+    /// Waits in the background for the end of the node and of everything in its session.
+    pub(super) fn guard(&self, node: Node) {
+        let post = self.post.clone();
+        tokio::spawn(async move {
+            let exit = node.gone().await;
+            // Where a stop was asked for, the rest was asked too, and the driver keeps its time.
+            if !node.asked() && !node.rest().is_empty() {
+                node.signal_rest(false);
+            }
+            let kill_at = Instant::now() + REST_WITHIN;
+            while !node.rest().is_empty() {
+                if !node.asked() && Instant::now() >= kill_at {
+                    node.signal_rest(true);
+                }
+                tokio::time::sleep(REST_EVERY).await;
+            }
+            let _ = post.send(Message::Gone { pid: node.record.pid, exit });
+        });
+    }
+
+    pub(super) fn gone(&mut self, pid: u32, exit: String) {
+        if self.parts.node.as_ref().is_none_or(|n| n.record.pid != pid) {
+            return;
+        }
+        tracing::info!(pid, exit, "the node ended");
+        self.parts.node = None;
+        self.health = common::wire::v1::NodeHealth::default();
+        let _ = std::fs::remove_file(self.parts.home.process());
+        self.queue.push_back(match self.stopping.take() {
+            Some(stopping) => Event::Stopped(Ok(elapsed(stopping.since))),
+            None => Event::Exited { exit },
+        });
+    }
+}
+
+fn elapsed(since: UnixMs) -> Span {
+    clock::now().since(since)
+}

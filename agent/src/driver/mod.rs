@@ -1,0 +1,338 @@
+//! Carries out what the machine wants, one effect after the other, and tells it what happened.
+mod control;
+mod effects;
+
+pub use control::Status;
+
+use crate::clock;
+use crate::config::{OnExit, Settings};
+use crate::home::Home;
+use crate::host::disk;
+use crate::host::process::Node;
+use crate::host::verify::ChainId;
+use crate::ledger;
+use crate::probe::{Look, Prober};
+use crate::sync::coordinator::Coordinator;
+use crate::sync::{Arrived, Contact};
+use common::id::NodeName;
+use common::machine::{Event, Found, Ledger, Machine, Probe, WATCH};
+use common::manifest::TrustRoot;
+use common::release::InstalledRelease;
+use common::time::{Span, UnixMs};
+use common::wire::v1::{FaultCode, NodeHealth, SyncRequest};
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How often the machine is told that time passes.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the rest of a session may take to end after SIGKILL before the stop counts as failed.
+const AFTER_KILL: Duration = Duration::from_secs(15);
+
+/// What a driver is made of.
+pub struct Parts {
+    /// The home.
+    pub home: Arc<Home>,
+    /// The settings.
+    pub settings: Settings,
+    /// Arguments of the node.
+    pub args: Vec<String>,
+    /// The node's name.
+    pub name: NodeName,
+    /// Whom this host believes.
+    pub trust: Option<TrustRoot>,
+    /// The fleet's coordinator.
+    pub coordinator: Option<Arc<Coordinator>>,
+    /// How it stands with it.
+    pub contact: Arc<Mutex<Contact>>,
+    /// Asks the node.
+    pub prober: Prober,
+    /// The node process found.
+    pub node: Option<Node>,
+    /// Brings instructions.
+    pub arrived: mpsc::Receiver<Arrived>,
+}
+
+/// What others may watch.
+pub struct Outlets {
+    /// The newest report.
+    pub reports: watch::Receiver<SyncRequest>,
+    /// Grows when the report must be told at once.
+    pub urgent: watch::Receiver<u64>,
+}
+
+/// What background work tells the driver.
+enum Message {
+    Done { job: u64, event: Box<Event> },
+    Gone { pid: u32, exit: String },
+    Looked { pid: u32, prober: Box<Prober>, look: Box<Look> },
+}
+
+/// A stop that is under way.
+struct Stopping {
+    since: UnixMs,
+    kill_at: Instant,
+    killed: Option<Instant>,
+}
+
+/// The driver of one home.
+pub struct Driver {
+    parts: Parts,
+    machine: Machine,
+    health: NodeHealth,
+    queue: VecDeque<Event>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    post: mpsc::UnboundedSender<Message>,
+    work: Option<(u64, JoinHandle<()>)>,
+    jobs: u64,
+    prober: Option<Box<Prober>>,
+    next_probe: Instant,
+    every: Span,
+    waiting_start: Option<(InstalledRelease, UnixMs)>,
+    stopping: Option<Stopping>,
+    reports: watch::Sender<SyncRequest>,
+    urgent: watch::Sender<u64>,
+    chain: watch::Sender<Option<ChainId>>,
+}
+
+impl Driver {
+    /// A driver on its home as found.
+    ///
+    /// # Errors
+    /// [`crate::ledger::LedgerError`] when the first step cannot be written down.
+    pub fn boot(parts: Parts, ledger: Ledger, found: Found) -> anyhow::Result<(Driver, Outlets)> {
+        let machine = Machine::new(ledger.clone());
+        let (post, inbox) = mpsc::unbounded_channel();
+        let (urgent, urgent_out) = watch::channel(0);
+        let (chain, _) = watch::channel(control::remembered_chain(&parts.home));
+        let health = NodeHealth::default();
+        let first = request(&parts, &machine, health.clone());
+        let (reports, reports_out) = watch::channel(first);
+        let prober = Some(Box::new(parts.prober.clone()));
+        let mut driver = Driver {
+            parts,
+            machine,
+            health,
+            queue: VecDeque::new(),
+            inbox,
+            post,
+            work: None,
+            jobs: 0,
+            prober,
+            next_probe: Instant::now(),
+            every: WATCH,
+            waiting_start: None,
+            stopping: None,
+            reports,
+            urgent,
+            chain,
+        };
+        if let Some(node) = &driver.parts.node {
+            tracing::info!(pid = node.record.pid, "adopted the node that runs");
+            driver.guard(node.clone());
+        }
+        driver.queue.push_back(Event::Booted { ledger: Box::new(ledger), found });
+        Ok((driver, Outlets { reports: reports_out, urgent: urgent_out }))
+    }
+
+    /// The fleet's coordinator.
+    pub fn coordinator(&self) -> Option<Arc<Coordinator>> {
+        self.parts.coordinator.clone()
+    }
+
+    /// How it stands with it.
+    pub fn contact(&self) -> Arc<Mutex<Contact>> {
+        Arc::clone(&self.parts.contact)
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.parts.settings
+    }
+
+    /// Supervises until a signal ends it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written any more: the next agent goes on from what is durable.
+    pub async fn run(mut self) -> anyhow::Result<ExitCode> {
+        let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        // A terminal that closes is no reason to end.
+        let _hang_up = signal(SignalKind::hangup())?;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let control = control::listen()?;
+        loop {
+            self.drain().await?;
+            let start_at = self.waiting_start.as_ref().map(|(_, at)| *at);
+            tokio::select! {
+                () = ended(&mut ends) => return self.end(&mut ends).await,
+                Some(message) = self.inbox.recv() => self.message(message),
+                Some(arrived) = self.parts.arrived.recv() => self.arrived(arrived).await?,
+                Ok((stream, _)) = control.accept() => self.answer(stream),
+                () = until(start_at) => self.start_now().await,
+                _ = ticks.tick() => self.tick(),
+                () = tokio::time::sleep_until(self.next_probe) => self.look(),
+            }
+        }
+    }
+
+    /// Feeds the machine until nothing is waiting.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        let before = self.machine.phase();
+        while let Some(event) = self.queue.pop_front() {
+            for effect in self.machine.step(clock::now(), event) {
+                self.carry_out(effect).await?;
+            }
+        }
+        let after = self.machine.phase();
+        if before != after {
+            let fault = self.machine.fault().map(|f| f.detail.as_str()).unwrap_or_default();
+            tracing::info!(phase = ?after, release = %self.machine.ledger().current.name, fault, "phase");
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let request = request(&self.parts, &self.machine, self.health.clone());
+        self.reports.send_replace(request);
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            // What was left off has no event, also when it had ended already.
+            Message::Done { job, event } if self.work.as_ref().is_some_and(|(j, _)| *j == job) => {
+                self.work = None;
+                self.queue.push_back(*event);
+            }
+            Message::Done { .. } => {}
+            Message::Gone { pid, exit } => self.gone(pid, exit),
+            Message::Looked { pid, prober, look } => self.looked(pid, prober, *look),
+        }
+    }
+
+    async fn arrived(&mut self, arrived: Arrived) -> anyhow::Result<()> {
+        let Arrived { response, clock_ahead_ms, stored } = arrived;
+        let before = self.machine.ledger().instruction.generation;
+        self.queue
+            .push_back(Event::Instructed { instruction: Box::new(response.instruction), clock_ahead_ms });
+        self.drain().await?;
+        let after = &self.machine.ledger().instruction;
+        if after.generation != before {
+            tracing::info!(generation = after.generation, goal = ?after.goal, "instruction");
+        }
+        let _ = stored.send(());
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.check_stop();
+        self.queue.push_back(Event::Tick);
+    }
+
+    /// Begins a look at the node, one at a time.
+    fn look(&mut self) {
+        self.next_probe = Instant::now() + self.every.to_std();
+        let (Some(node), Some(mut prober)) = (&self.parts.node, self.prober.take()) else { return };
+        let (pid, post) = (node.record.pid, self.post.clone());
+        tokio::spawn(async move {
+            let look = Box::new(prober.look(pid).await);
+            let _ = post.send(Message::Looked { pid, prober, look });
+        });
+    }
+
+    fn looked(&mut self, pid: u32, prober: Box<Prober>, look: Look) {
+        let chain = prober.chain();
+        self.prober = Some(prober);
+        if self.parts.node.as_ref().is_none_or(|n| n.record.pid != pid) {
+            return;
+        }
+        self.health = NodeHealth { disk_free_bytes: disk::free_bytes(&self.parts.home.base), ..look.health };
+        if chain.is_some() && *self.chain.borrow() != chain {
+            control::remember_chain(&self.parts.home, chain);
+            self.chain.send_replace(chain);
+        }
+        let head = self.health.head().map(|b| b.height);
+        let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };
+        self.queue.push_back(Event::Probed(probe));
+    }
+
+    /// The end of the agent.
+    async fn end(mut self, ends: &mut [Signal; 2]) -> anyhow::Result<ExitCode> {
+        if let Some((_, work)) = self.work.take() {
+            work.abort();
+        }
+        self.waiting_start = None;
+        if self.parts.settings.on_exit == OnExit::Leave {
+            tracing::info!("ending; the node is left running");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let within = self.parts.settings.stop;
+        if self.parts.node.is_some() && self.stopping.is_none() {
+            tracing::info!(%within, "ending; stopping the node first");
+            self.stop(within);
+        }
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        while self.parts.node.is_some() && self.stopping.is_some() {
+            tokio::select! {
+                Some(Message::Gone { pid, exit }) = self.inbox.recv() => self.gone(pid, exit),
+                () = ended(ends) => tracing::info!("the node is being stopped already"),
+                _ = ticks.tick() => self.check_stop(),
+            }
+        }
+        if self.parts.node.is_some() {
+            anyhow::bail!("the node did not end, not even by SIGKILL");
+        }
+        // The stop was asked of the agent, not of the machine: its ledger stays as it is.
+        ledger::write(&self.parts.home.ledger(), self.machine.ledger())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Kills what does not stop in time, and gives up on what cannot be killed.
+    fn check_stop(&mut self) {
+        let (Some(stopping), Some(node)) = (&mut self.stopping, &self.parts.node) else { return };
+        let now = Instant::now();
+        match stopping.killed {
+            None if now >= stopping.kill_at => {
+                tracing::warn!(pid = node.record.pid, "the node did not stop in time; SIGKILL");
+                stopping.killed = Some(now);
+                node.kill();
+            }
+            Some(killed) if now >= killed + AFTER_KILL => {
+                let detail = format!("process {} did not end after SIGKILL", node.record.pid);
+                self.stopping = None;
+                self.queue.push_back(Event::Stopped(Err(clock::fault(FaultCode::StopFailed, detail))));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn request(parts: &Parts, machine: &Machine, health: NodeHealth) -> SyncRequest {
+    SyncRequest {
+        node: parts.name.clone(),
+        generation: machine.ledger().instruction.generation,
+        hold: false,
+        report: machine.report(clock::now(), env!("CARGO_PKG_VERSION"), health),
+    }
+}
+
+async fn ended(ends: &mut [Signal; 2]) {
+    let [terminate, interrupt] = ends;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn until(at: Option<UnixMs>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now()).to_std()).await,
+        None => std::future::pending().await,
+    }
+}

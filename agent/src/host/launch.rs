@@ -1,0 +1,173 @@
+//! How a node comes to be. The agent executes itself a second time; that second life leads a session of
+//! its own, takes the node's lock, checks the digest, writes the process record, and then becomes the
+//! node by exec, with the same process id and start time.
+//!
+//! So the record is on disk before the node runs, whenever the agent dies; and the lock, which the node
+//! inherits and keeps to its end, makes a second node impossible, also when the record is lost.
+use super::{files, proc};
+use crate::clock;
+use common::release::Digest;
+use common::time::UnixMs;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// First argument of the second life.
+pub const COMMAND: &str = "__launch";
+
+/// What is to be executed, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Launch {
+    /// The executable, without links on the way.
+    pub exe: PathBuf,
+    /// What its digest must be.
+    pub digest: Digest,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working folder.
+    pub folder: PathBuf,
+    /// Takes its output.
+    pub log: PathBuf,
+    /// Takes the process record.
+    pub record: PathBuf,
+    /// The node's lock.
+    pub lock: PathBuf,
+}
+
+/// Which process is the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Process id, also the id of its session.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot; tells a reused process id.
+    pub start_ticks: u64,
+    /// The boot it belongs to.
+    pub boot_id: String,
+    /// When it was executed, by the host's clock.
+    pub since: UnixMs,
+    /// Digest checked right before the exec.
+    pub digest: Digest,
+    /// Device of the executable.
+    pub device: u64,
+    /// Inode of the executable.
+    pub inode: u64,
+    /// Whether it is a script, so that the process shows its interpreter.
+    #[serde(default)]
+    pub script: bool,
+    /// When its one SIGTERM was sent.
+    #[serde(default)]
+    pub stopping: Option<UnixMs>,
+}
+
+impl Record {
+    /// Reads the record of a home; anything unreadable is no record.
+    pub fn read(path: &Path) -> Option<Record> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// Replaces the record of a home.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        files::replace(path, &serde_json::to_vec(self)?, 0o600)
+    }
+}
+
+/// Why the node was not executed.
+#[derive(Debug, thiserror::Error)]
+enum LaunchError {
+    #[error("the order cannot be read: {0}")]
+    Order(serde_json::Error),
+    #[error("a node of this home runs already: {0} is locked")]
+    Running(PathBuf),
+    #[error("{path} has digest {found}, expected {expected}")]
+    Digest { path: PathBuf, found: Digest, expected: Digest },
+    #[error("{0} was replaced while it was checked")]
+    Replaced(PathBuf),
+    #[error("{what} {path}: {source}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// Becomes the node; returns only when that fails, after saying why on standard output.
+pub fn become_node(order: &str) -> ExitCode {
+    // The agent reads this pipe: nothing and end-of-file means that the exec succeeded.
+    let Ok(pipe) = fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3) else { return ExitCode::FAILURE };
+    let Err(error) = launch(order);
+    let prefix = if matches!(error, LaunchError::Digest { .. }) { "digest: " } else { "" };
+    let _ = writeln!(File::from(pipe), "{prefix}{error}");
+    ExitCode::FAILURE
+}
+
+fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
+    let order: Launch = serde_json::from_str(order).map_err(LaunchError::Order)?;
+    let io = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| LaunchError::Io { what, path, source }
+    };
+    let _ = rustix::process::setsid();
+    take_node_lock(&order)?;
+    let mut file = File::open(&order.exe).map_err(io("opening", &order.exe))?;
+    let found = files::digest(&file).map_err(io("reading", &order.exe))?;
+    if found != order.digest {
+        return Err(LaunchError::Digest { path: order.exe, found, expected: order.digest });
+    }
+    let checked = file.metadata().map_err(io("looking at", &order.exe))?;
+    let mut first = [0; 2];
+    file.rewind().and_then(|()| file.read(&mut first)).map_err(io("reading", &order.exe))?;
+    let pid = std::process::id();
+    let record = Record {
+        pid,
+        start_ticks: proc::stat(pid).map_or(0, |s| s.start_ticks),
+        boot_id: proc::boot_id(),
+        since: clock::now(),
+        digest: found,
+        device: checked.dev(),
+        inode: checked.ino(),
+        script: &first == b"#!",
+        stopping: None,
+    };
+    record.write(&order.record).map_err(io("writing", &order.record))?;
+    let log = OpenOptions::new().create(true).append(true).mode(0o640).open(&order.log);
+    let log = log.map_err(io("opening", &order.log))?;
+    rustix::stdio::dup2_stdout(&log).map_err(|e| io("writing to", &order.log)(e.into()))?;
+    rustix::stdio::dup2_stderr(&log).map_err(|e| io("writing to", &order.log)(e.into()))?;
+    let now = std::fs::metadata(&order.exe).map_err(io("looking at", &order.exe))?;
+    let same = |m: &std::fs::Metadata| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec());
+    let error = if same(&now) == same(&checked) {
+        let source = Command::new(&order.exe).args(&order.args).current_dir(&order.folder).exec();
+        io("executing", &order.exe)(source)
+    } else {
+        LaunchError::Replaced(order.exe.clone())
+    };
+    let _ = std::fs::remove_file(&order.record);
+    Err(error)
+}
+
+/// Takes the node's lock and lets it pass through the exec.
+fn take_node_lock(order: &Launch) -> Result<(), LaunchError> {
+    let io = |source| LaunchError::Io { what: "locking", path: order.lock.clone(), source };
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&order.lock)
+        .map_err(io)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(LaunchError::Running(order.lock.clone())),
+        Err(e) => return Err(io(e.into())),
+    }
+    fcntl_setfd(&lock, FdFlags::empty()).map_err(|e| io(e.into()))?;
+    // Kept open on purpose: the descriptor is the lock, and it belongs to the node from here on.
+    let _ = lock.into_raw_fd();
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The node process: started, watched, stopped. Never killed because the agent ends.
+use super::launch::{COMMAND, Launch, Record};
+use super::proc;
+use crate::clock;
+use crate::home::Home;
+use common::release::InstalledRelease;
+use common::wire::v1::{Fault, FaultCode};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+/// How long the way from fork to exec may take; the digest of the executable is computed in it.
+const EXEC_WITHIN: Duration = Duration::from_secs(60);
+
+/// A node process that runs.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Which process it is.
+    pub record: Record,
+    fd: Arc<OwnedFd>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// Watches the process of a record.
+    ///
+    /// # Errors
+    /// When it is gone, or its id belongs to another process now.
+    pub fn watch(record: Record) -> io::Result<Node> {
+        let pid = Pid::from_raw(i32::try_from(record.pid).unwrap_or(0))
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        // Looked at after the descriptor is held: it cannot become another process any more.
+        let same = proc::stat(record.pid).is_some_and(|s| s.start_ticks == record.start_ticks);
+        if !same {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let asked = Arc::new(AtomicBool::new(record.stopping.is_some()));
+        Ok(Node { record, fd: Arc::new(fd), asked })
+    }
+
+    /// Waits for the end of the process and says how it ended. A thread of its own sleeps in the kernel
+    /// for it: it costs nothing while the node lives, and needs no signal handler.
+    pub async fn gone(&self) -> String {
+        let (tell, told) = oneshot::channel();
+        let fd = Arc::clone(&self.fd);
+        let watcher = std::thread::Builder::new().name("node-end".to_owned()).stack_size(64 * 1024);
+        let spawned = watcher.spawn(move || {
+            let _ = tell.send(wait_for_end(&fd));
+        });
+        match spawned {
+            Ok(_) => told.await.unwrap_or_else(|_| "its end could not be watched".to_owned()),
+            Err(e) => format!("its end could not be watched: {e}"),
+        }
+    }
+
+    /// Sends SIGTERM, once in the life of this process, and writes down first that it is so.
+    ///
+    /// # Errors
+    /// When the record cannot be written; no signal is sent then.
+    pub fn ask_to_stop(&mut self, home: &Home) -> io::Result<()> {
+        if self.record.stopping.is_some() {
+            return Ok(());
+        }
+        self.record.stopping = Some(clock::now());
+        self.record.write(&home.process())?;
+        self.asked.store(true, Ordering::Relaxed);
+        self.signal(Signal::TERM);
+        Ok(())
+    }
+
+    /// Whether it was asked to stop.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Sends SIGKILL to the process and all of its session.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let others = self.rest();
+        let _ = rustix::process::pidfd_send_signal(&*self.fd, signal);
+        send(&others, signal);
+    }
+
+    /// Living processes of the node's session other than the node.
+    pub fn rest(&self) -> Vec<u32> {
+        let mut members = proc::session_members(self.record.pid);
+        members.retain(|pid| *pid != self.record.pid);
+        members
+    }
+
+    /// Sends a signal to what is left of the session.
+    pub fn signal_rest(&self, kill: bool) {
+        send(&self.rest(), if kill { Signal::KILL } else { Signal::TERM });
+    }
+}
+
+/// Sleeps until the process behind a pidfd has ended, and takes its status where it is our child.
+fn wait_for_end(fd: &OwnedFd) -> String {
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], None) {
+            Ok(n) if n > 0 => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return format!("its end could not be watched: {e}"),
+        }
+    }
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match rustix::process::waitid(WaitId::PidFd(fd.as_fd()), options) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        // Adopted: its parent was an agent before this one, so nobody can tell its status.
+        _ => "ended, status unknown".to_owned(),
+    }
+}
+
+fn send(pids: &[u32], signal: Signal) {
+    for pid in pids.iter().filter_map(|p| Pid::from_raw(i32::try_from(*p).ok()?)) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Executes a release. Returns when the process has become the node.
+///
+/// # Errors
+/// [`FaultCode::DigestMismatch`] or [`FaultCode::BinaryUnusable`]; no process is left then.
+pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> Result<Node, Fault> {
+    let unusable = |e: &dyn std::fmt::Display| clock::fault(FaultCode::BinaryUnusable, e);
+    let path = home.binary(&release.name);
+    let exe = path.canonicalize().map_err(|e| unusable(&format!("{}: {e}", path.display())))?;
+    let order = Launch {
+        exe,
+        digest: release.digest,
+        args: args.to_vec(),
+        folder: home.root().to_owned(),
+        log: home.node_log(),
+        record: home.process(),
+        lock: home.node_lock(),
+    };
+    let order = serde_json::to_string(&order).map_err(|e| unusable(&e))?;
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| unusable(&format!("making a pipe: {e}")))?;
+    let child = Command::new("/proc/self/exe")
+        .arg(COMMAND)
+        .arg(order)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(writer))
+        .spawn()
+        .map_err(|e| unusable(&format!("starting {}: {e}", path.display())))?;
+    let pid = child.id();
+    let said = tokio::time::timeout(EXEC_WITHIN, read_pipe(reader)).await;
+    match said {
+        Ok(Ok(said)) if said.is_empty() => {}
+        Ok(Ok(said)) => {
+            reap(child);
+            let said = said.trim();
+            return Err(match said.strip_prefix("digest: ") {
+                Some(detail) => clock::fault(FaultCode::DigestMismatch, detail),
+                None => unusable(&said),
+            });
+        }
+        Ok(Err(e)) => return Err(unusable(&give_up(child, &e.to_string()))),
+        Err(_) => return Err(unusable(&give_up(child, "it was not executed within a minute"))),
+    }
+    let record = Record::read(&home.process()).filter(|r| r.pid == pid);
+    let Some(record) = record else {
+        return Err(unusable(&give_up(child, "it left no process record")));
+    };
+    if !runs_the_checked_file(&record) {
+        return Err(unusable(&give_up(child, "another file was executed than the one that was checked")));
+    }
+    Node::watch(record).map_err(|e| unusable(&format!("watching process {pid}: {e}")))
+}
+
+fn reap(mut child: std::process::Child) {
+    let _ = child.wait();
+}
+
+fn give_up(mut child: std::process::Child, why: &str) -> String {
+    let _ = child.kill();
+    let _ = child.wait();
+    why.to_owned()
+}
+
+async fn read_pipe(reader: OwnedFd) -> io::Result<String> {
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    let mut said = String::new();
+    pipe::Receiver::from_owned_fd(reader)?.take(4096).read_to_string(&mut said).await?;
+    Ok(said)
+}
+
+/// Whether the process runs the very file whose digest was checked. A process that is gone already
+/// is not judged: its end is told in its own way.
+pub fn runs_the_checked_file(record: &Record) -> bool {
+    record.script
+        || std::fs::metadata(proc::exe(record.pid))
+            .map_or(true, |m| (m.dev(), m.ino()) == (record.device, record.inode))
+}

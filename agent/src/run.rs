@@ -1,0 +1,91 @@
+//! `wemixvisor run`: lock the home, see what is there, supervise until told to end.
+use crate::config::Settings;
+use crate::driver::{Driver, Parts};
+use crate::home::Home;
+use crate::host::{download, found, lock};
+use crate::probe::Prober;
+use crate::sync::coordinator::Coordinator;
+use crate::sync::files::FleetFiles;
+use crate::sync::{Contact, Sync};
+use crate::{clock, driver, ledger, metrics};
+use anyhow::Context;
+use common::id::NodeName;
+use common::machine::Ledger;
+use common::release::Digest;
+use common::wire::v1::AgentPhase;
+use std::os::unix::fs::DirBuilderExt;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// Supervises a home in the foreground.
+///
+/// # Errors
+/// When the home cannot be supervised; the node was not touched then.
+pub async fn run(settings: Settings, args: Vec<String>) -> anyhow::Result<ExitCode> {
+    let home = Arc::new(settings.layout());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(home.root())
+        .with_context(|| format!("making {}", home.root().display()))?;
+    let _lock = lock::take(&home.lock())?;
+    download::clean(&home);
+    // Socket paths are limited to about a hundred bytes; relative to here they are short.
+    std::env::set_current_dir(home.root())?;
+    let node = found::node(&home)?;
+    let ledger = remembered(&home)?;
+    let found = found::all(&home, &ledger, node.as_ref());
+    let trust = settings.trust.clone();
+    let files = FleetFiles::new(home.fleet());
+    let coordinator = match &settings.fleet {
+        Some((url, _)) => Some(Arc::new(Coordinator::new(url, files)?)),
+        None => None,
+    };
+    let name = settings.fleet.as_ref().map_or_else(alone, |(_, node)| node.clone());
+    let contact =
+        Contact { url: coordinator.as_ref().map_or("", |c| c.url()).to_owned(), ..Contact::default() };
+    let contact = Arc::new(Mutex::new(contact));
+    let prober = Prober::new(settings.rpc.clone())?;
+    let (arrived_in, arrived) = mpsc::channel(1);
+    let args = if args.is_empty() { settings.args.clone() } else { args };
+    let parts = Parts { home, settings, args, name, trust, coordinator, contact, prober, node, arrived };
+    let (driver, outlets) = Driver::boot(parts, ledger, found)?;
+    if let Some(coordinator) = driver.coordinator() {
+        let driver::Outlets { reports, urgent } = &outlets;
+        let (reports, urgent) = (reports.clone(), urgent.clone());
+        let contact = driver.contact();
+        tokio::spawn(Sync { coordinator, reports, urgent, arrived: arrived_in, contact }.run());
+    }
+    if let Some(address) = driver.settings().metrics {
+        tokio::spawn(metrics::serve(address, outlets.reports.clone()).await?);
+    }
+    driver.run().await
+}
+
+/// The ledger of a home, or its first one, which is written down before anything else happens.
+fn remembered(home: &Home) -> anyhow::Result<Ledger> {
+    let first = || found::first_ledger(home);
+    match ledger::read(&home.ledger())? {
+        // Installed before the chain client was: as if it were the first start.
+        Some(stored) if stored.current.digest == Digest([0; 32]) && stored.phase == AgentPhase::Idle => {
+            let current = first()?.current;
+            Ok(Ledger { current, ..stored })
+        }
+        Some(stored) => Ok(stored),
+        None => {
+            let ledger = first()?;
+            ledger::write(&home.ledger(), &ledger)?;
+            tracing::info!(release = %ledger.current.name, digest = %ledger.current.digest, "first start of this home");
+            Ok(ledger)
+        }
+    }
+}
+
+/// The name of a node that is in no fleet.
+fn alone() -> NodeName {
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    NodeName::new(host)
+        .or_else(|_| NodeName::new(format!("host-{}", clock::now().0)))
+        .unwrap_or_else(|_| unreachable!("a number after a word follows the grammar of names"))
+}
