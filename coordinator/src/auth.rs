@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn roles_include_those_before() {
-        assert!(OperatorRole::Admin > OperatorRole::Approver && OperatorRole::Operator > OperatorRole::Viewer);
+        assert!(
+            OperatorRole::Admin > OperatorRole::Approver && OperatorRole::Operator > OperatorRole::Viewer
+        );
         assert!("root".parse::<OperatorRole>().is_err());
     }
 }

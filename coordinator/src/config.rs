@@ -210,7 +210,11 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
         let mut config: Config = toml::from_str(text)
             .map_err(|why| ConfigError::Malformed { path: path.to_owned(), why: Box::new(why) })?;
         let mut faults = Vec::new();
@@ -234,7 +238,11 @@ impl Config {
         {
             governance.policy = base.join(&governance.policy).display().to_string();
         }
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), faults }) }
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid { path: path.to_owned(), faults })
+        }
     }
 
     fn check(&self, faults: &mut Vec<String>) {
@@ -257,7 +265,10 @@ impl Config {
             }
             for (i, e) in chain.endpoints.iter().enumerate() {
                 if !e.url.starts_with("http://") && !e.url.starts_with("https://") {
-                    faults.push(format!("chain.endpoint[{i}].url: {:?} must begin with http:// or https://", e.url));
+                    faults.push(format!(
+                        "chain.endpoint[{i}].url: {:?} must begin with http:// or https://",
+                        e.url
+                    ));
                 }
                 if chain.endpoints[..i].iter().any(|o| o.label == e.label) {
                     faults.push(format!("chain.endpoint[{i}].label: {} is used twice", e.label));

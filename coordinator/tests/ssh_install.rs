@@ -13,8 +13,6 @@ node = "@NODE@"
 
 [node]
 args = ["infinity"]
-
-@TRUST@
 "#;
 
 /// One story, because booting hosts is what costs: refused, installed, installed again, changed key, unreachable.

@@ -49,7 +49,7 @@ pub struct InstallFlags {
     /// Pin the key of a host that has none pinned. A changed key is refused all the same.
     #[arg(long)]
     trust_on_first_use: bool,
-    /// Template of the agent's configuration: @NODE@, @NETWORK@, @ROLE@, @URL@, @HOME@, @DAEMON@ and @TRUST@ are filled in.
+    /// Template of the agent's configuration: @NODE@, @NETWORK@, @ROLE@, @URL@, @HOME@ and @DAEMON@ are filled in.
     #[arg(long, value_name = "FILE")]
     agent_config: Option<PathBuf>,
     /// Address the agents call; the coordinator's address as this program knows it when not given.
@@ -82,10 +82,7 @@ impl Fleet for Api {
         let path = format!("/v1/nodes/{node}/certificate");
         let body = CertificateRequest { csr: csr.to_owned() };
         let made: Enrolled = self.0.post(&path, &body).await.map_err(|e| e.what.clone() + &cause(&e))?;
-        let trust = match &made.trust {
-            Some(trust) => format!("[trust]\n{}", toml::to_string(trust).map_err(|e| e.to_string())?),
-            None => String::new(),
-        };
+        let trust = made.trust.as_ref().map(serde_json::to_string).transpose().map_err(|e| e.to_string())?;
         Ok(Enrolment { certificate: made.certificate, ca: made.ca, trust })
     }
 

@@ -250,7 +250,11 @@ impl Known {
                     Some(revision) => Condition::Revision(key.clone(), revision),
                     None => Condition::Absent(key.clone()),
                 });
-                ops.push(if put { Op::Put(key.clone(), Self::value_of(&key, write)?) } else { Op::Delete(key) });
+                ops.push(if put {
+                    Op::Put(key.clone(), Self::value_of(&key, write)?)
+                } else {
+                    Op::Delete(key)
+                });
             }
         }
         let head = if events.is_empty() {
@@ -287,9 +291,13 @@ impl Known {
                 woken.push(node.clone());
                 self.desired.insert(node, Row { revision, value });
             }
-            Write::Permission(node, Some(value)) => _ = self.permissions.insert(node, Row { revision, value }),
+            Write::Permission(node, Some(value)) => {
+                _ = self.permissions.insert(node, Row { revision, value })
+            }
             Write::Permission(node, None) => _ = self.permissions.remove(&node),
-            Write::Rollout(value) => _ = self.rollouts.insert(value.id.clone(), Row { revision, value: *value }),
+            Write::Rollout(value) => {
+                _ = self.rollouts.insert(value.id.clone(), Row { revision, value: *value })
+            }
             Write::Release(value) => {
                 self.releases.insert(value.release.name.clone(), Row { revision, value: *value });
             }

@@ -55,7 +55,12 @@ impl FleetError {
     }
 
     /// A refusal with advice.
-    pub fn refused_with(status: u16, code: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn refused_with(
+        status: u16,
+        code: &'static str,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         FleetError::Refused { status, code, detail: detail.into(), hint: Some(hint.into()) }
     }
 }
@@ -123,7 +128,8 @@ impl Fleet {
         match self.store.commit(staged.conditions.clone(), staged.ops.clone()).await? {
             Committed::Conflict => return Err(FleetError::Conflict),
             Committed::At(revision) => {
-                let woken = self.known.write().unwrap_or_else(PoisonError::into_inner).apply(staged, revision);
+                let woken =
+                    self.known.write().unwrap_or_else(PoisonError::into_inner).apply(staged, revision);
                 for node in &woken {
                     self.waiter(node).notify_waiters();
                 }

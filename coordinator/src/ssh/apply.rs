@@ -15,7 +15,7 @@ const UNIT: &str = "/etc/systemd/system/wemixvisor.service";
 const STATE: &str = r#"
 sum() { if [ -f "$2" ]; then echo "$1=$(sha256sum -- "$2" | cut -d' ' -f1 | tr -d '\\')"; else echo "$1=none"; fi; }
 sum agent "$1"; sum unit "$2"; sum config "$4"; sum certificate "$5"
-if [ -f "$3" ]; then echo "mark=$(head -c 129 -- "$3")"; else echo mark=none; fi
+if [ -f "$3" ]; then echo "mark=$(head -c 64 -- "$3")"; else echo mark=none; fi
 if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
   echo "active=$(systemctl is-active wemixvisor.service)"; echo "enabled=$(systemctl is-enabled wemixvisor.service 2>/dev/null)"
 fi
@@ -47,7 +47,7 @@ fn config_file(places: &Places) -> String {
     format!("{}/wemixvisor.toml", places.root)
 }
 
-/// Two digests: of the configuration before keys were filled in, and as it was written.
+/// Digest of the configuration as it was installed; tells whether a person edited it since.
 fn mark_file(places: &Places) -> String {
     format!("{}/installed.sha256", places.root)
 }
@@ -75,11 +75,9 @@ pub async fn compare(
     let systemd = places.init == Init::Systemd;
     let running = if systemd { get("active") == "active" } else { get("detached") == "active" };
     // What a person edited on the host is replaced only by a template a person gave.
-    let (made_of, written) = get("mark").split_once(' ').unwrap_or(("none", "none"));
-    let edited = get("config") != written;
-    let config_differs = get("config") == "none"
-        || (made_of != digest(&wanted.config) && (wanted.replace_config || !edited))
-        || (wanted.replace_config && edited);
+    let (found, right) = (get("config"), digest(&wanted.config));
+    let ours = found == get("mark");
+    let config_differs = found == "none" || found != right && (wanted.replace_config || ours);
     let list = [
         (get("agent") != order.binary.sha256.to_string(), "agent"),
         (config_differs, "configuration"),
@@ -135,10 +133,9 @@ pub async fn apply(
         let enrolment = fleet.certify(&job.node, &csr).await.map_err(InstallError::Fleet)?;
         say("writing configuration and certificate");
         if changes.contains(&"configuration") {
-            let text = wanted.config.replace("@TRUST@", enrolment.trust.trim_end());
-            let staged = host.stage_text("writing the configuration", "config", &text).await?;
+            let staged = host.stage_text("writing the configuration", "config", &wanted.config).await?;
             host.place("writing the configuration", &staged, &config_file(places), "640", owner).await?;
-            let mark = format!("{} {}", Digest::of(wanted.config.as_bytes()), Digest::of(text.as_bytes()));
+            let mark = Digest::of(wanted.config.as_bytes()).to_string();
             let staged = host.stage_text("writing the configuration", "mark", &mark).await?;
             host.place("writing the configuration", &staged, &mark_file(places), "644", owner).await?;
         }
@@ -182,7 +179,11 @@ async fn finish_enrolment(
     let step = "installing the certificate";
     let crt = host.stage_text(step, "crt", &enrolment.certificate).await?;
     let ca = host.stage_text(step, "ca", &enrolment.ca).await?;
-    let arguments = [
+    let trust = match &enrolment.trust {
+        Some(json) => Some(host.stage_text(step, "trust", json).await?),
+        None => None,
+    };
+    let mut arguments = vec![
         places.agent.as_str(),
         "enroll",
         "--install-certificate",
@@ -195,7 +196,12 @@ async fn finish_enrolment(
         job.node.as_str(),
         "--home",
         &places.home,
+        "--name",
+        &places.daemon,
     ];
+    if let Some(path) = &trust {
+        arguments.extend(["--trust", path]);
+    }
     host.user(step, &places.user, &arguments).await.map(|_| ())
 }
 

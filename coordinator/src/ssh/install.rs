@@ -51,7 +51,7 @@ pub struct Order {
     /// The agent.
     pub binary: Binary,
     /// Configuration of the agent; `@NODE@`, `@NETWORK@`, `@ROLE@`, `@URL@`, `@HOME@`, `@DAEMON@` stand for the host's
-    /// values and `@TRUST@` for the `[trust]` section. `None` leaves a configuration that is there and writes the usual one where there is none.
+    /// values. `None` leaves a configuration that is there and writes the usual one where there is none.
     pub template: Option<String>,
     /// Address the agents call.
     pub url: String,
@@ -86,8 +86,8 @@ pub struct Enrolment {
     pub certificate: String,
     /// The fleet's CA, PEM.
     pub ca: String,
-    /// The `[trust]` section as TOML, or empty when the fleet has no maintainers' keys.
-    pub trust: String,
+    /// Keys of the maintainers and the threshold as JSON, when the fleet has them.
+    pub trust: Option<String>,
 }
 
 /// A node to install.
@@ -136,7 +136,7 @@ pub struct Places {
 pub struct Wanted {
     /// The systemd unit.
     pub unit: String,
-    /// The configuration, `@TRUST@` not yet filled in.
+    /// The configuration.
     pub config: String,
     /// Whether a configuration that is there is replaced.
     pub replace_config: bool,

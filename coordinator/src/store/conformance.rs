@@ -26,7 +26,10 @@ pub async fn compare_and_set(store: &RedbStore) -> Result<(), String> {
     ensure(rows.len() == 2 && !rows.contains_key("c"), "a conflict left something behind")?;
     ensure(rows["a"].revision == at, "a row must carry the revision of its commit")?;
     let stale = vec![Condition::Revision("a".into(), at + 1)];
-    ensure(store.commit(stale, vec![put("a", "3")]).await.map_err(text)? == Committed::Conflict, "wrong revision")?;
+    ensure(
+        store.commit(stale, vec![put("a", "3")]).await.map_err(text)? == Committed::Conflict,
+        "wrong revision",
+    )?;
     let right = vec![Condition::Revision("a".into(), at)];
     let done = store.commit(right, vec![Op::Delete("a".into())]).await.map_err(text)?;
     ensure(matches!(done, Committed::At(r) if r > at), "revisions must grow")?;
@@ -102,7 +105,10 @@ pub async fn limits(store: &RedbStore) -> Result<(), String> {
     let said = store.commit(vec![], many).await;
     ensure(matches!(said, Err(StoreError::TooLarge { .. })), "too many operations were taken")?;
     let big = vec![Op::Put("k".into(), vec![0; super::MAX_COMMIT_BYTES])];
-    ensure(matches!(store.commit(vec![], big).await, Err(StoreError::TooLarge { .. })), "too many bytes were taken")?;
+    ensure(
+        matches!(store.commit(vec![], big).await, Err(StoreError::TooLarge { .. })),
+        "too many bytes were taken",
+    )?;
     ensure(store.snapshot("").map_err(text)?.rows.is_empty(), "a refused commit left something behind")
 }
 

@@ -74,7 +74,9 @@ pub enum StoreError {
         why: String,
     },
     /// The file opens empty although it was written before.
-    #[error("the store {path} opens empty although it was in use; restore it from a backup, or remove {path}.used to begin anew")]
+    #[error(
+        "the store {path} opens empty although it was in use; restore it from a backup, or remove {path}.used to begin anew"
+    )]
     OpensEmpty {
         /// The file.
         path: PathBuf,

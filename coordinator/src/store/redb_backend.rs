@@ -5,7 +5,7 @@
 //! damaged file as an empty one, and an empty store must never be taken for a new fleet.
 use super::writer::{Log, Request, Writer};
 use super::{Change, Committed, Condition, MAX_COMMIT_BYTES, MAX_OPS, Op, StoreError, Versioned};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

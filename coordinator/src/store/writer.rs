@@ -36,7 +36,8 @@ impl Log {
     }
 
     pub fn since(&self, from: u64) -> Option<VecDeque<Change>> {
-        (from >= self.complete_after).then(|| self.changes.iter().filter(|c| c.revision > from).cloned().collect())
+        (from >= self.complete_after)
+            .then(|| self.changes.iter().filter(|c| c.revision > from).cloned().collect())
     }
 
     fn push(&mut self, changes: &[Change]) {
@@ -59,7 +60,10 @@ pub(super) struct Writer {
     pub used: Option<PathBuf>,
 }
 
-type Reply = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
+type Answer = Result<Committed, StoreError>;
+type Reply = (oneshot::Sender<Answer>, Answer);
+/// Conditions, operations, epoch, whether it is a campaign.
+type Body = (Vec<Condition>, Vec<Op>, u64, bool);
 
 impl Writer {
     pub fn run(mut self) {
@@ -71,7 +75,9 @@ impl Writer {
                     Ok(request) => group.push(request),
                     Err(mpsc::error::TryRecvError::Disconnected) => break,
                     // A lone request is not made to wait: the window only matters once there is company.
-                    Err(mpsc::error::TryRecvError::Empty) if group.len() == 1 || Instant::now() >= end => break,
+                    Err(mpsc::error::TryRecvError::Empty) if group.len() == 1 || Instant::now() >= end => {
+                        break;
+                    }
                     Err(mpsc::error::TryRecvError::Empty) => std::thread::yield_now(),
                 }
             }
@@ -132,11 +138,7 @@ impl Writer {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn transaction(
-        &self,
-        bodies: Vec<(Vec<Condition>, Vec<Op>, u64, bool)>,
-    ) -> Result<(Vec<Change>, Vec<Result<Committed, StoreError>>), StoreError> {
+    fn transaction(&self, bodies: Vec<Body>) -> Result<(Vec<Change>, Vec<Answer>), StoreError> {
         let fail = |e: &dyn std::fmt::Display| StoreError::Write(e.to_string());
         let mut tx = self.db.begin_write().map_err(|e| fail(&e))?;
         tx.set_two_phase_commit(true);
@@ -145,7 +147,9 @@ impl Writer {
         for (conditions, ops, epoch, campaign) in bodies {
             let result = one(&tx, &conditions, &ops, epoch, campaign, &mut changes);
             match result {
-                Err(StoreError::Fenced { mine, current }) => results.push(Err(StoreError::Fenced { mine, current })),
+                Err(StoreError::Fenced { mine, current }) => {
+                    results.push(Err(StoreError::Fenced { mine, current }))
+                }
                 Err(e) => return Err(e),
                 Ok(done) => results.push(Ok(done)),
             }
