@@ -7,6 +7,7 @@ use crate::policy::{Parallel, ResolvedStage};
 use crate::rollout::{NodeState, StageProgress, StageState};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Time left against time needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,35 +96,47 @@ fn interval(pass: &Pass<'_>) -> Option<u64> {
 /// What is left of every stage, with the slack as it would be if nobody held a permission of ours.
 pub(super) fn rests(pass: &Pass<'_>) -> Vec<Rest> {
     let policy = &pass.rollout.policy;
-    let ours = |name: &NodeName| pass.node(name).is_some_and(|n| n.permission.is_some());
+    let busy: BTreeSet<&NodeName> =
+        pass.roster().filter(|(_, _, n)| n.permission.is_some()).map(|(name, ..)| name).collect();
+    let ours = |name: &NodeName| busy.contains(name);
     let reserve = i64::try_from(policy.quorum.reserve).unwrap_or(i64::MAX);
     let slack = pass.facts.expected_slack(ours);
     let spare = slack.and_then(|slack| u32::try_from(slack.saturating_sub(reserve).max(0)).ok());
-    policy.stages.iter().zip(&pass.rollout.stages).map(|(s, p)| rest(pass, s, p, spare)).collect()
+    let mut left = vec![(0u32, false); policy.stages.len()];
+    for (_, view, node) in pass.roster().filter(|(_, _, n)| !is_settled(n.state)) {
+        let validator = view.is_some_and(|v| v.record.role == Role::Validator) || pass.facts.votes(view);
+        if let Some((nodes, votes)) = left.get_mut(node.stage) {
+            *nodes += 1;
+            *votes |= validator;
+        }
+    }
+    let stages = policy.stages.iter().zip(&pass.rollout.stages).zip(left);
+    stages.map(|((stage, progress), left)| rest(pass, stage, progress, left, spare)).collect()
 }
 
-fn rest(pass: &Pass<'_>, stage: &ResolvedStage, progress: &StageProgress, spare: Option<u32>) -> Rest {
+fn is_settled(state: NodeState) -> bool {
     use NodeState as S;
+    matches!(state, S::Done | S::Deferred | S::RolledBack | S::StageFailed | S::PreflightFailed)
+}
+
+fn rest(
+    pass: &Pass<'_>,
+    stage: &ResolvedStage,
+    progress: &StageProgress,
+    (nodes, votes): (u32, bool),
+    spare: Option<u32>,
+) -> Rest {
     let policy = &pass.rollout.policy;
-    let settled =
-        |s: S| matches!(s, S::Done | S::Deferred | S::RolledBack | S::StageFailed | S::PreflightFailed);
-    let left: Vec<_> =
-        stage.nodes.iter().filter(|n| pass.node(n).is_some_and(|n| !settled(n.state))).collect();
     let limit = match stage.parallel {
         Parallel::Count(limit) => limit.min(policy.max_parallel),
         Parallel::Slack => policy.max_parallel,
     };
-    let votes = left.iter().any(|n| {
-        pass.input.nodes.get(*n).is_some_and(|v| v.record.role == Role::Validator)
-            || pass.facts.voter(n).is_some()
-    });
     let at_once = if votes { limit.min(spare.unwrap_or(0)) } else { limit };
     let soaked = match (progress.state, progress.soak_from, pass.facts.head()) {
         (StageState::Gate | StageState::Done, ..) => stage.soak_blocks,
         (_, Some(from), Some(head)) => head.saturating_sub(from).min(stage.soak_blocks),
         _ => 0,
     };
-    let nodes = u32::try_from(left.len()).unwrap_or(u32::MAX);
     Rest { at_once, nodes, soak_blocks: stage.soak_blocks - soaked }
 }
 

@@ -1,5 +1,5 @@
 //! What the input says, worked out once: who is heard, who seals, who counts as down.
-use super::{PlanInput, QuorumReport};
+use super::{NodeView, PlanInput, QuorumReport};
 use crate::chain::{Address, BlockSeals, ChainView};
 use crate::id::NodeName;
 use crate::inventory::Observation;
@@ -76,14 +76,23 @@ impl<'a> Facts<'a> {
 
     /// What the node said, if it was heard lately.
     pub fn heard(&self, name: &NodeName) -> Option<&'a Observation> {
-        let observed = self.input.nodes.get(name)?.observed.as_ref()?;
-        (self.input.now.since(observed.received_at) <= self.input.silent_after).then_some(observed)
+        self.heard_of(self.input.nodes.get(name)?)
     }
 
     /// What the node said, if it was heard lately and knows its newest instruction.
     pub fn current(&self, name: &NodeName) -> Option<&'a Observation> {
-        let desired = self.input.nodes.get(name)?.desired.generation;
-        self.heard(name).filter(|o| o.generation >= desired)
+        self.current_of(self.input.nodes.get(name)?)
+    }
+
+    /// As [`Facts::heard`], for whoever has the node at hand.
+    pub fn heard_of(&self, view: &'a NodeView) -> Option<&'a Observation> {
+        let observed = view.observed.as_ref()?;
+        (self.input.now.since(observed.received_at) <= self.input.silent_after).then_some(observed)
+    }
+
+    /// As [`Facts::current`], for whoever has the node at hand.
+    pub fn current_of(&self, view: &'a NodeView) -> Option<&'a Observation> {
+        self.heard_of(view).filter(|o| o.generation >= view.desired.generation)
     }
 
     /// Whether this is the release of the rollout.
@@ -97,6 +106,14 @@ impl<'a> Facts<'a> {
         let address = self.input.nodes.get(name)?.record.validator?;
         let chain = self.chain.as_ref()?;
         chain.sets.iter().any(|s| s.contains(&address)).then_some(address)
+    }
+
+    /// Whether the node votes now or in the next epoch.
+    pub fn votes(&self, view: Option<&NodeView>) -> bool {
+        let (Some(address), Some(chain)) = (view.and_then(|v| v.record.validator), &self.chain) else {
+            return false;
+        };
+        chain.sets.iter().any(|s| s.contains(&address))
     }
 
     /// Why the chain permits nothing to anybody; `None` when it does not stand in the way.
@@ -140,7 +157,7 @@ impl<'a> Facts<'a> {
         for (name, node) in &self.input.nodes {
             let Some(address) = node.record.validator else { continue };
             names.insert(address, name);
-            match self.heard(name).map(|o| &o.report.process) {
+            match self.heard_of(node).map(|o| &o.report.process) {
                 Some(ProcessState::Running { .. }) => {}
                 Some(_) => down.add(address, format!("{name}: its process does not run")),
                 None => down.add(address, format!("{name}: its agent is silent")),

@@ -1,4 +1,5 @@
 //! From reports to node states.
+use super::NodeView;
 use super::pass::Pass;
 use crate::id::NodeName;
 use crate::inventory::Observation;
@@ -11,37 +12,47 @@ const NEAR: u64 = 2;
 
 /// Takes in what every node says.
 pub(super) fn observe(pass: &mut Pass<'_>) {
-    let input = pass.input;
-    for name in input.rollout.nodes.keys() {
+    let before = pass.input.rollout.nodes.values();
+    let roster: Vec<_> = pass.roster().map(|(name, view, _)| (name, view)).zip(before).collect();
+    for ((name, view), node) in roster {
         if !pass.has_room(8) {
             break;
         }
-        observe_node(pass, name);
+        observe_node(pass, name, view, node);
     }
 }
 
-fn observe_node<'a>(pass: &mut Pass<'a>, name: &'a NodeName) {
-    let Some(node) = pass.node(name).cloned() else { return };
+/// `node` is as stored: nothing before this step changes a node.
+fn observe_node<'a>(
+    pass: &mut Pass<'a>,
+    name: &'a NodeName,
+    view: Option<&'a NodeView>,
+    node: &'a NodeProgress,
+) {
     if matches!(node.state, NodeState::Done | NodeState::RolledBack) {
         return;
     }
-    if node.permission.is_none() && !silence(pass, name, &node) {
+    let heard = view.is_some_and(|v| pass.facts.heard_of(v).is_some());
+    if node.permission.is_none() && !silence(pass, name, node, heard) {
         return;
     }
-    let Some(said) = pass.facts.current(name) else { return };
+    let Some(said) = view.and_then(|v| pass.facts.current_of(v)) else { return };
     if node.permission.is_some() {
-        observe_permitted(pass, name, &node, said);
+        observe_permitted(pass, name, node, said);
     } else {
-        observe_untouched(pass, name, &node, said);
+        observe_untouched(pass, name, node, said);
     }
-    note_process(pass, name, &said.report);
+    // A node that waits has no process that is to be proved.
+    if node.permission.is_some() || pass.facts.is_target(said.report.running.as_ref()) {
+        note_process(pass, name, &said.report);
+    }
 }
 
 /// Watches over a node that can be deferred. Returns whether it can be heard.
-fn silence<'a>(pass: &mut Pass<'a>, name: &'a NodeName, node: &NodeProgress) -> bool {
+fn silence<'a>(pass: &mut Pass<'a>, name: &'a NodeName, node: &NodeProgress, heard: bool) -> bool {
     let running = pass.rollout.control == Control::Run
         && matches!(pass.rollout.phase, Phase::Approved | Phase::Staging | Phase::Rolling);
-    if pass.facts.heard(name).is_some() {
+    if heard {
         let open = pass.rollout.stages.get(node.stage).is_some_and(|s| s.state <= StageState::Switching);
         if node.state == NodeState::Deferred && running && open {
             let fresh = NodeProgress::selected(node.stage, pass.now);

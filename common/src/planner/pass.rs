@@ -1,6 +1,6 @@
 //! The plan in the making: every change to the rollout goes through here.
 use super::facts::{Down, Facts};
-use super::{Action, MAX_ACTIONS, MAX_ENTRIES, Plan, PlanInput};
+use super::{Action, MAX_ACTIONS, MAX_ENTRIES, NodeView, Plan, PlanInput};
 use crate::id::NodeName;
 use crate::rollout::{
     Control, NodeProgress, NodeState, Outcome, Phase, Reason, Rollout, RolloutEvent, StageState,
@@ -21,6 +21,9 @@ pub(super) struct Pass<'a> {
     pub facts: Facts<'a>,
     pub rollout: Rollout,
     pub now: UnixMs,
+    /// Every node of the rollout in name order with its registration. Looking ten thousand names up again and again is
+    /// what a pass would otherwise spend its time on.
+    roster: Vec<(&'a NodeName, Option<&'a NodeView>)>,
     actions: Vec<Action>,
     events: Vec<RolloutEvent>,
     touched: BTreeSet<&'a NodeName>,
@@ -36,6 +39,7 @@ impl<'a> Pass<'a> {
             facts: Facts::new(input),
             rollout: input.rollout.clone(),
             now: input.now,
+            roster: roster(input),
             actions: Vec::new(),
             events: Vec::new(),
             touched: BTreeSet::new(),
@@ -47,6 +51,23 @@ impl<'a> Pass<'a> {
     /// The node in this rollout. Names come from the rollout itself.
     pub fn node(&self, name: &NodeName) -> Option<&NodeProgress> {
         self.rollout.nodes.get(name)
+    }
+
+    /// Every node in name order: its name, its registration, where it stands now.
+    pub fn roster(&self) -> impl Iterator<Item = (&'a NodeName, Option<&'a NodeView>, &NodeProgress)> + '_ {
+        self.roster.iter().zip(self.rollout.nodes.values()).map(|((name, view), node)| (*name, *view, node))
+    }
+
+    /// Names of the nodes that are in such a state now.
+    pub fn names_in(&self, wanted: impl Fn(NodeState) -> bool) -> Vec<&'a NodeName> {
+        self.roster().filter(|(_, _, n)| wanted(n.state)).map(|(name, ..)| name).collect()
+    }
+
+    /// Gives every node its reason, in name order.
+    pub fn set_reasons(&mut self, reasons: Vec<Option<Reason>>) {
+        for (node, reason) in self.rollout.nodes.values_mut().zip(reasons) {
+            node.reason = reason;
+        }
     }
 
     fn edit(&mut self, name: &NodeName, change: impl FnOnce(&mut NodeProgress)) {
@@ -229,6 +250,20 @@ impl<'a> Pass<'a> {
             changed,
         }
     }
+}
+
+/// Both maps are in name order.
+fn roster(input: &PlanInput) -> Vec<(&NodeName, Option<&NodeView>)> {
+    let mut registered = input.nodes.iter().peekable();
+    input
+        .rollout
+        .nodes
+        .keys()
+        .map(|name| {
+            while registered.next_if(|(other, _)| *other < name).is_some() {}
+            (name, registered.next_if(|(other, _)| *other == name).map(|(_, view)| view))
+        })
+        .collect()
 }
 
 fn in_hand(phase: &Phase) -> bool {

@@ -24,14 +24,26 @@ pub(super) fn permit(pass: &mut Pass<'_>) {
 }
 
 fn permit_stage(pass: &mut Pass<'_>, index: usize, down: &mut Down) {
-    let mut waiting = eligible(pass, index);
+    let Some(stage) = pass.rollout.policy.stages.get(index) else { return };
+    if stage.nodes.is_empty()
+        || !pass.roster().any(|(_, _, n)| n.stage == index && n.state == NodeState::WaitSlot)
+    {
+        return;
+    }
+    // The limits come first: they are cheap, and thousands of nodes may wait behind them.
+    let mut waiting = if let Some(full) = parallel_limit(pass, index) {
+        pass.blocked.insert(index, vec![full]);
+        return;
+    } else {
+        eligible(pass, index)
+    };
     while !waiting.is_empty() {
         if let Some(full) = parallel_limit(pass, index) {
             pass.blocked.insert(index, vec![full]);
             return;
         }
         let best = prefer(pass, &waiting, down);
-        let name = waiting.swap_remove(best);
+        let name = waiting.remove(best);
         if !pass.can_act(name, 2) {
             // The next pass goes on from here.
             return;
@@ -150,18 +162,24 @@ fn epoch_end(pass: &Pass<'_>) -> Option<Reason> {
 }
 
 /// The place of the node to take first: not beside a proposer that is down, not a proposer of the next blocks, spread
-/// over the policy's labels, then by name. These are preferences: they order, they do not refuse.
+/// over the policy's labels, then in the order of the stage. These are preferences: they order, they do not refuse.
 fn prefer(pass: &Pass<'_>, waiting: &[&NodeName], down: &Down) -> usize {
     let order = proposer_order(pass);
     let crowd = crowd(pass);
-    let score = |name: &NodeName| {
+    let mut best = (0, (true, true, usize::MAX));
+    for (i, name) in waiting.iter().enumerate() {
         let place = pass.facts.voter(name).and_then(|a| order.get(&a).copied());
         let (beside, soon) = place.map_or((false, false), |p| proposer_costs(pass, p, down));
-        let crowded: usize =
-            labels(pass, name).iter().map(|l| crowd.get(l).copied().unwrap_or_default()).sum();
-        (beside, soon, crowded, name.clone())
-    };
-    (0..waiting.len()).min_by_key(|&i| score(waiting[i])).unwrap_or_default()
+        let crowded = labels(pass, name).iter().map(|l| crowd.get(l).copied().unwrap_or_default()).sum();
+        let score = (beside, soon, crowded);
+        if score < best.1 {
+            best = (i, score);
+        }
+        if score == (false, false, 0) {
+            break;
+        }
+    }
+    best.0
 }
 
 fn proposer_order(pass: &Pass<'_>) -> BTreeMap<Address, usize> {

@@ -83,8 +83,7 @@ fn widen(heights: &mut (u64, u64), height: u64) {
 
 /// Ends the work on every node that the chain proves, and frees its slot.
 pub(super) fn settle(pass: &mut Pass<'_>) {
-    let input = pass.input;
-    for name in input.rollout.nodes.keys() {
+    for name in pass.names_in(is_to_be_proved) {
         if let Some((state, proof)) = proved(pass, name) {
             pass.note(name, |n| n.proof = Some(proof));
             pass.enter(name, state, true);
@@ -94,14 +93,15 @@ pub(super) fn settle(pass: &mut Pass<'_>) {
     }
 }
 
+fn is_to_be_proved(state: NodeState) -> bool {
+    use NodeState as S;
+    matches!(state, S::RpcUp | S::CatchingUp | S::Sealing | S::NotSealing | S::SwitchFailed | S::RollingBack)
+}
+
 fn proved(pass: &Pass<'_>, name: &NodeName) -> Option<(NodeState, Proof)> {
     use NodeState as S;
     let node = pass.node(name)?;
-    let waiting = matches!(
-        node.state,
-        S::RpcUp | S::CatchingUp | S::Sealing | S::NotSealing | S::SwitchFailed | S::RollingBack
-    );
-    if !waiting || !pass.can_act(name, 2) {
+    if !pass.can_act(name, 2) {
         return None;
     }
     let report = &pass.facts.current(name)?.report;

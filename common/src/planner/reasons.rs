@@ -1,7 +1,7 @@
 //! Why everything that waits waits. Recomputed by every pass.
 use super::deadline::{self, Level};
 use super::pass::Pass;
-use super::{ending, proof, stage};
+use super::{NodeView, ending, proof, stage};
 use crate::id::NodeName;
 use crate::rollout::{Control, NodeProgress, NodeState, Phase, Reason, StageState};
 use crate::wire::v1::FaultCode;
@@ -15,17 +15,22 @@ pub(super) fn assign(pass: &mut Pass<'_>) {
         pass.rollout.waiting.clear();
         return;
     }
-    let input = pass.input;
-    for name in input.rollout.nodes.keys() {
-        let reason = pass.node(name).and_then(|node| node_reason(pass, name, node));
-        pass.note(name, |n| n.reason = reason);
-    }
+    let staging = staging(pass);
+    let reasons =
+        pass.roster().map(|(name, view, node)| node_reason(pass, name, view, node, staging)).collect();
+    pass.set_reasons(reasons);
     pass.rollout.waiting = rollout_reasons(pass);
 }
 
-fn node_reason(pass: &Pass<'_>, name: &NodeName, node: &NodeProgress) -> Option<Reason> {
+fn node_reason<'a>(
+    pass: &Pass<'a>,
+    name: &NodeName,
+    view: Option<&'a NodeView>,
+    node: &NodeProgress,
+    staging: u32,
+) -> Option<Reason> {
     use NodeState as S;
-    let heard = pass.facts.heard(name).is_some();
+    let heard = view.is_some_and(|v| pass.facts.heard_of(v).is_some());
     Some(match node.state {
         S::Done => return None,
         _ if pass.rollout.phase == Phase::Draft => Reason::ApprovalMissing,
@@ -35,7 +40,7 @@ fn node_reason(pass: &Pass<'_>, name: &NodeName, node: &NodeProgress) -> Option<
         _ if !heard => ending::silent(pass, name),
         S::NotSealing => Reason::NodeNotSealing { node: name.clone() },
         S::Selected | S::Staging | S::Staged | S::Deferred => Reason::NodeStaging { nodes: 1 },
-        S::WaitSlot => slot_reason(pass, name, node),
+        S::WaitSlot => slot_reason(pass, name, view, node, staging),
         S::Permitted | S::Stopping | S::Switched | S::Starting => Reason::Switching { node: name.clone() },
         S::RpcUp | S::CatchingUp => behind(pass, name, node),
         S::Sealing => proof::missing(&pass.facts, name, node),
@@ -62,17 +67,23 @@ fn behind(pass: &Pass<'_>, name: &NodeName, node: &NodeProgress) -> Reason {
     }
 }
 
-fn slot_reason(pass: &Pass<'_>, name: &NodeName, node: &NodeProgress) -> Reason {
+fn slot_reason(
+    pass: &Pass<'_>,
+    name: &NodeName,
+    view: Option<&NodeView>,
+    node: &NodeProgress,
+    staging: u32,
+) -> Reason {
     match &pass.rollout.control {
         Control::Paused { .. } => return Reason::Paused,
         Control::Held { reason, .. } => return reason.clone(),
         _ => {}
     }
-    if pass.input.nodes.get(name).is_some_and(|v| v.record.cordoned) {
+    if view.is_some_and(|v| v.record.cordoned) {
         return Reason::Cordoned { node: name.clone() };
     }
     if pass.rollout.phase != Phase::Rolling {
-        return Reason::NodeStaging { nodes: staging(pass) };
+        return Reason::NodeStaging { nodes: staging };
     }
     if let Some(before) = stage::first_undone(pass, node.stage) {
         return Reason::StageNotReached { stage: pass.rollout.policy.stages[before].name.clone() };
@@ -140,11 +151,7 @@ fn rollout_reasons(pass: &Pass<'_>) -> Vec<Reason> {
 /// Whoever we did not stop and does not seal is named while validators are ahead, even if slack is left.
 fn quorum_reasons(pass: &Pass<'_>) -> Vec<Reason> {
     let ahead = pass.rollout.phase == Phase::Rolling
-        && pass
-            .rollout
-            .nodes
-            .iter()
-            .any(|(name, n)| n.state != NodeState::Done && pass.facts.voter(name).is_some());
+        && pass.roster().any(|(_, view, n)| n.state != NodeState::Done && pass.facts.votes(view));
     let mut out = Vec::new();
     if !ahead {
         return out;

@@ -8,9 +8,9 @@ use crate::wire::v1::{AgentPhase, FaultCode, Goal, NodeReport, ProcessState};
 /// that has acknowledged it.
 pub(super) fn revoke(pass: &mut Pass<'_>) {
     let input = pass.input;
-    for name in input.rollout.nodes.keys() {
+    for name in pass.names_in(|state| state == NodeState::Permitted) {
         let Some(node) = pass.node(name).cloned() else { continue };
-        if node.state != NodeState::Permitted || !pass.can_act(name, 1) {
+        if !pass.can_act(name, 1) {
             continue;
         }
         let taken_back =

@@ -1,8 +1,9 @@
 //! From staging to the last gate: phases and stages.
+use super::NodeView;
 use super::gate::{self, Judgement};
 use super::pass::Pass;
 use crate::policy::Promote;
-use crate::rollout::{NodeState, Phase, Reason, StageState};
+use crate::rollout::{NodeProgress, NodeState, Phase, Reason, StageState};
 use crate::wire::v1::Goal;
 
 /// Tells nodes to stage the release, and begins the stages when the whole fleet is ready.
@@ -13,18 +14,9 @@ pub(super) fn prepare(pass: &mut Pass<'_>) {
     if !matches!(pass.rollout.phase, Phase::Staging | Phase::Rolling) {
         return;
     }
-    let input = pass.input;
-    for (name, before) in &input.rollout.nodes {
-        let Some((state, stage)) = pass.node(name).map(|n| (n.state, n.stage)) else { continue };
-        let Some(view) = input.nodes.get(name) else { continue };
-        let staged = matches!(state, NodeState::Staging | NodeState::Staged | NodeState::WaitSlot);
-        // An instruction that somebody else replaced is given again.
-        let asked =
-            view.desired.goal == Goal::Stage && view.desired.release.as_ref() == Some(&pass.rollout.release);
-        // A node that is told again keeps its clock: it may have failed and been retried in between.
-        let due = state == NodeState::Selected || (staged && !asked && before.permission.is_none());
-        let open = pass.rollout.stages.get(stage).is_some_and(|s| s.state <= StageState::Switching);
-        if due && open && pass.can_act(name, 1) {
+    let due: Vec<_> = pass.roster().filter(|(_, view, n)| is_due(pass, *view, n)).map(|(n, ..)| n).collect();
+    for name in due {
+        if pass.can_act(name, 1) {
             pass.instruct(name, true, Goal::Stage);
             pass.enter(name, NodeState::Staging, false);
         }
@@ -37,6 +29,16 @@ pub(super) fn prepare(pass: &mut Pass<'_>) {
     if pass.rollout.phase == Phase::Staging && pass.rollout.nodes.values().all(|n| ready(n.state)) {
         pass.enter_phase(Phase::Rolling);
     }
+}
+
+/// Whether the node is to be told to stage: nobody told it, or somebody else told it something since.
+fn is_due(pass: &Pass<'_>, view: Option<&NodeView>, node: &NodeProgress) -> bool {
+    let Some(view) = view else { return false };
+    let staged = matches!(node.state, NodeState::Staging | NodeState::Staged | NodeState::WaitSlot);
+    let asked =
+        || view.desired.goal == Goal::Stage && view.desired.release.as_ref() == Some(&pass.rollout.release);
+    let open = pass.rollout.stages.get(node.stage).is_some_and(|s| s.state <= StageState::Switching);
+    open && (node.state == NodeState::Selected || (staged && !asked()))
 }
 
 /// Moves every stage as far as it may go.
