@@ -31,6 +31,8 @@ use tokio::time::Instant;
 
 /// How often the machine is told that time passes.
 const TICK: Duration = Duration::from_millis(500);
+/// A node whose RPC is not up is looked at more often for so long after its start.
+const JUST_STARTED: Span = Span::mins(2);
 /// How long the rest of a session may take to end after SIGKILL before the stop counts as failed.
 const AFTER_KILL: Duration = Duration::from_secs(15);
 
@@ -257,9 +259,16 @@ impl Driver {
             control::remember_chain(&self.parts.home, chain);
             self.chain.send_replace(chain);
         }
+        if !self.health.rpc_up && self.since_start() < JUST_STARTED {
+            self.next_probe = Instant::now() + TICK;
+        }
         let head = self.health.head().map(|b| b.height);
         let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };
         self.queue.push_back(Event::Probed(probe));
+    }
+
+    fn since_start(&self) -> Span {
+        self.parts.node.as_ref().map_or(Span::ZERO, |n| clock::now().since(n.record.since))
     }
 
     /// The end of the agent.

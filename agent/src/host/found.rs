@@ -1,17 +1,15 @@
 //! What is found on the host when the agent starts.
 use super::launch::Record;
 use super::process::{Node, runs_the_checked_file};
-use super::{files, proc};
+use super::{files, lock, proc};
 use crate::clock;
 use crate::home::{GENESIS, Home};
 use common::id::ReleaseName;
 use common::machine::{Found, Ledger};
 use common::release::{Digest, InstalledRelease};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a process between fork and exec is waited for.
@@ -23,6 +21,9 @@ pub enum FoundError {
     /// Somebody holds the node's lock and cannot be named.
     #[error("{0} is locked by a process that cannot be found; is a node of this home running?")]
     Unknown(PathBuf),
+    /// The node's lock cannot be looked at.
+    #[error(transparent)]
+    Lock(#[from] lock::LockError),
     /// A file cannot be read.
     #[error("{path} cannot be read: {source}")]
     Io {
@@ -43,18 +44,21 @@ pub fn node(home: &Home) -> Result<Option<Node>, FoundError> {
         let node = Record::read(&home.process()).and_then(recorded);
         match node {
             Some(node) if runs_the_checked_file(&node.record) => return Ok(Some(node)),
-            None if !node_lock_is_held(home)? => return Ok(None),
-            _ if Instant::now() >= end => break,
-            // Between fork and exec; this takes as long as the digest of the executable.
-            _ => std::thread::sleep(Duration::from_millis(20)),
+            None if !lock::node_is_there(&home.node_lock())? => return Ok(None),
+            None => {
+                if let Some(node) = unrecorded(home) {
+                    let _ = node.record.write(&home.process());
+                    return Ok(Some(node));
+                }
+            }
+            Some(_) => {}
         }
+        if Instant::now() >= end {
+            return Err(FoundError::Unknown(home.node_lock()));
+        }
+        // Between fork and exec; this takes as long as the digest of the executable.
+        std::thread::sleep(Duration::from_millis(20));
     }
-    let path = home.node_lock();
-    let meta = std::fs::metadata(&path).map_err(|source| FoundError::Io { path: path.clone(), source })?;
-    let record = proc::lock_holder(meta.dev(), meta.ino()).and_then(unrecorded);
-    let node = record.and_then(|r| Node::watch(r).ok()).ok_or(FoundError::Unknown(path))?;
-    let _ = node.record.write(&home.process());
-    Ok(Some(node))
 }
 
 fn recorded(record: Record) -> Option<Node> {
@@ -63,33 +67,28 @@ fn recorded(record: Record) -> Option<Node> {
     if alive { Node::watch(record).ok() } else { None }
 }
 
-fn unrecorded(pid: u32) -> Option<Record> {
-    let stat = proc::stat(pid)?;
-    let meta = std::fs::metadata(proc::exe(pid)).ok()?;
-    Some(Record {
+/// The node by the lock that it holds, when its record is lost. A process that still is this program
+/// has its record and its exec ahead of it.
+fn unrecorded(home: &Home) -> Option<Node> {
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let (device, inode) = place(&home.node_lock())?;
+    let own = place(Path::new("/proc/self/exe"));
+    let pids = proc::leaders_with(device, inode);
+    let pid = pids.into_iter().find(|pid| place(&proc::exe(*pid)) != own)?;
+    let (device, inode) = place(&proc::exe(pid))?;
+    let record = Record {
         pid,
-        start_ticks: stat.start_ticks,
+        start_ticks: proc::stat(pid)?.start_ticks,
         boot_id: proc::boot_id(),
         since: clock::now(),
         digest: files::digest_of(&proc::exe(pid)).ok()?,
-        device: meta.dev(),
-        inode: meta.ino(),
+        device,
+        inode,
         script: false,
         stopping: None,
-    })
-}
-
-fn node_lock_is_held(home: &Home) -> Result<bool, FoundError> {
-    let path = home.node_lock();
-    let open = || -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+        asked: false,
     };
-    let file = open().map_err(|source| FoundError::Io { path: path.clone(), source })?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(e) => Err(FoundError::Io { path, source: e.into() }),
-    }
+    Node::watch(record).ok()
 }
 
 /// The release `current` points to, with the digest of its executable as it is now.
@@ -108,7 +107,7 @@ pub fn all(home: &Home, ledger: &Ledger, node: Option<&Node>) -> Found {
         current: current(home, ledger),
         process: node.map(|n| (n.record.pid, n.record.since)),
         running: node.map(|n| running_digest(&n.record)),
-        stopping: node.is_some_and(|n| n.record.stopping.is_some()),
+        stopping: node.is_some_and(|n| n.record.asked),
     }
 }
 

@@ -1,19 +1,17 @@
-//! How a node comes to be. The agent executes itself a second time; that second life leads a session of
-//! its own, takes the node's lock, checks the digest, writes the process record, and then becomes the
-//! node by exec, with the same process id and start time.
+//! How a node comes to be. The agent takes the node's lock and executes itself a second time, which
+//! inherits the lock; that second life leads a session of its own, checks the digest, writes the process
+//! record, and then becomes the node by exec, with the same process id and start time.
 //!
-//! So the record is on disk before the node runs, whenever the agent dies; and the lock, which the node
-//! inherits and keeps to its end, makes a second node impossible, also when the record is lost.
+//! So the record is there before the node runs, whenever the agent dies; and the lock, which is held
+//! without a gap from before the fork to the node's end, makes a second node impossible.
 use super::{files, proc};
 use crate::clock;
 use common::release::Digest;
 use common::time::UnixMs;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::io::fcntl_dupfd_cloexec;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,8 +35,6 @@ pub struct Launch {
     pub log: PathBuf,
     /// Takes the process record.
     pub record: PathBuf,
-    /// The node's lock.
-    pub lock: PathBuf,
 }
 
 /// Which process is the node.
@@ -61,9 +57,12 @@ pub struct Record {
     /// Whether it is a script, so that the process shows its interpreter.
     #[serde(default)]
     pub script: bool,
-    /// When its one SIGTERM was sent.
+    /// When it was decided to send its one SIGTERM.
     #[serde(default)]
     pub stopping: Option<UnixMs>,
+    /// Whether that was sent.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 impl Record {
@@ -72,12 +71,14 @@ impl Record {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
-    /// Replaces the record of a home.
+    /// Replaces the record of a home. Not flushed: it is about processes, which a power cut ends as well.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        files::replace(path, &serde_json::to_vec(self)?, 0o600)
+        let new = files::beside(path);
+        let written = std::fs::write(&new, serde_json::to_vec(self)?);
+        written.and_then(|()| std::fs::rename(&new, path))
     }
 }
 
@@ -86,8 +87,6 @@ impl Record {
 enum LaunchError {
     #[error("the order cannot be read: {0}")]
     Order(serde_json::Error),
-    #[error("a node of this home runs already: {0} is locked")]
-    Running(PathBuf),
     #[error("{path} has digest {found}, expected {expected}")]
     Digest { path: PathBuf, found: Digest, expected: Digest },
     #[error("{0} was replaced while it was checked")]
@@ -113,7 +112,6 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
         move |source| LaunchError::Io { what, path, source }
     };
     let _ = rustix::process::setsid();
-    take_node_lock(&order)?;
     let mut file = File::open(&order.exe).map_err(io("opening", &order.exe))?;
     let found = files::digest(&file).map_err(io("reading", &order.exe))?;
     if found != order.digest {
@@ -133,6 +131,7 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
         inode: checked.ino(),
         script: &first == b"#!",
         stopping: None,
+        asked: false,
     };
     record.write(&order.record).map_err(io("writing", &order.record))?;
     let log = OpenOptions::new().create(true).append(true).mode(0o640).open(&order.log);
@@ -149,25 +148,4 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
     };
     let _ = std::fs::remove_file(&order.record);
     Err(error)
-}
-
-/// Takes the node's lock and lets it pass through the exec.
-fn take_node_lock(order: &Launch) -> Result<(), LaunchError> {
-    let io = |source| LaunchError::Io { what: "locking", path: order.lock.clone(), source };
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&order.lock)
-        .map_err(io)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(LaunchError::Running(order.lock.clone())),
-        Err(e) => return Err(io(e.into())),
-    }
-    fcntl_setfd(&lock, FdFlags::empty()).map_err(|e| io(e.into()))?;
-    // Kept open on purpose: the descriptor is the lock, and it belongs to the node from here on.
-    let _ = lock.into_raw_fd();
-    Ok(())
 }

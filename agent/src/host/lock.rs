@@ -1,5 +1,6 @@
 //! One agent per home.
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +21,9 @@ pub enum LockError {
         /// The lock's file.
         path: PathBuf,
     },
+    /// A node is there.
+    #[error("a process of this home's node is still there: {0} is locked")]
+    Node(PathBuf),
     /// The lock's file cannot be used.
     #[error("the lock {path} cannot be taken: {source}")]
     Io {
@@ -36,17 +40,10 @@ pub enum LockError {
 /// [`LockError::Held`] names the process that has it.
 pub fn take(path: &Path) -> Result<HomeLock, LockError> {
     let failed = |source: io::Error| LockError::Io { path: path.to_owned(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             let _ = file.take(20).read_to_string(&mut holder);
             return Err(LockError::Held { holder: holder.trim().to_owned(), path: path.to_owned() });
@@ -57,4 +54,39 @@ pub fn take(path: &Path) -> Result<HomeLock, LockError> {
     file.rewind().map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(HomeLock(file))
+}
+
+fn open(path: &Path) -> Result<File, LockError> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.map_err(|source| LockError::Io { path: path.to_owned(), source })
+}
+
+/// Takes the node's lock in a file that passes on to the next process that is executed. Whoever inherits
+/// it keeps the lock when this one is closed.
+///
+/// # Errors
+/// [`LockError::Node`] while a node holds it.
+pub fn for_node(path: &Path) -> Result<File, LockError> {
+    let file = open(path)?;
+    let failed = |e: Errno| LockError::Io { path: path.to_owned(), source: e.into() };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(LockError::Node(path.to_owned())),
+        Err(e) => return Err(failed(e)),
+    }
+    fcntl_setfd(&file, FdFlags::empty()).map_err(failed)?;
+    Ok(file)
+}
+
+/// Whether a node holds its lock.
+///
+/// # Errors
+/// When the lock's file cannot be used.
+pub fn node_is_there(path: &Path) -> Result<bool, LockError> {
+    match flock(open(path)?, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(e) => Err(LockError::Io { path: path.to_owned(), source: e.into() }),
+    }
 }

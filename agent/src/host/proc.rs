@@ -1,4 +1,5 @@
 //! What the kernel says about processes.
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// A process as `/proc/PID/stat` tells.
@@ -48,16 +49,19 @@ pub fn session_members(session: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The process that took the lock on the file with this device and inode, from `/proc/locks`.
-pub fn lock_holder(device: u64, inode: u64) -> Option<u32> {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let wanted = format!("{major:02x}:{minor:02x}:{inode}");
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let held = fields.get(1) == Some(&"FLOCK") && fields.get(5) == Some(&wanted.as_str());
-        held.then(|| fields.get(4)?.parse().ok()).flatten()
-    })
+/// Session leaders, other than this process, that have a file open, by device and inode.
+pub fn leaders_with(device: u64, inode: u64) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id())
+        .filter(|pid| stat(*pid).is_some_and(|s| s.session == *pid && s.state != 'Z'))
+        .filter(|pid| has_open(*pid, device, inode))
+        .collect()
+}
+
+fn has_open(pid: u32, device: u64, inode: u64) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    open.flatten().any(|fd| std::fs::metadata(fd.path()).is_ok_and(|m| (m.dev(), m.ino()) == (device, inode)))
 }
 
 #[cfg(test)]

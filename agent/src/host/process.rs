@@ -1,6 +1,6 @@
 //! The node process: started, watched, stopped. Never killed because the agent ends.
 use super::launch::{COMMAND, Launch, Record};
-use super::proc;
+use super::{lock, proc};
 use crate::clock;
 use crate::home::Home;
 use common::release::InstalledRelease;
@@ -44,7 +44,7 @@ impl Node {
         if !same {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let asked = Arc::new(AtomicBool::new(record.stopping.is_some()));
+        let asked = Arc::new(AtomicBool::new(record.asked));
         Ok(Node { record, fd: Arc::new(fd), asked })
     }
 
@@ -68,14 +68,17 @@ impl Node {
     /// # Errors
     /// When the record cannot be written; no signal is sent then.
     pub fn ask_to_stop(&mut self, home: &Home) -> io::Result<()> {
-        if self.record.stopping.is_some() {
+        if self.record.asked {
             return Ok(());
         }
         self.record.stopping = Some(clock::now());
         self.record.write(&home.process())?;
-        self.asked.store(true, Ordering::Relaxed);
         self.signal(Signal::TERM);
-        Ok(())
+        self.asked.store(true, Ordering::Relaxed);
+        // An agent that dies right here sends it again: better twice than a SIGKILL at the end of the
+        // limit because nobody ever asked.
+        self.record.asked = true;
+        self.record.write(&home.process())
     }
 
     /// Whether it was asked to stop.
@@ -149,9 +152,9 @@ pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> 
         folder: home.root().to_owned(),
         log: home.node_log(),
         record: home.process(),
-        lock: home.node_lock(),
     };
     let order = serde_json::to_string(&order).map_err(|e| unusable(&e))?;
+    let lock = lock::for_node(&home.node_lock()).map_err(|e| unusable(&e))?;
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|e| unusable(&format!("making a pipe: {e}")))?;
     let child = Command::new("/proc/self/exe")
@@ -161,6 +164,7 @@ pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> 
         .stdout(Stdio::from(writer))
         .spawn()
         .map_err(|e| unusable(&format!("starting {}: {e}", path.display())))?;
+    drop(lock);
     let pid = child.id();
     let said = tokio::time::timeout(EXEC_WITHIN, read_pipe(reader)).await;
     match said {
