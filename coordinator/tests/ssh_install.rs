@@ -1,7 +1,7 @@
 //! Agents are installed on real hosts over real SSH and report to a real coordinator.
 mod ssh_support;
 
-use ssh_support::{Bench, agent_binary, must};
+use ssh_support::{Bench, agent_binary, must, until};
 use std::process::Command;
 
 /// Configuration of the agents; the node only has to stay.
@@ -15,10 +15,21 @@ node = "@NODE@"
 args = ["infinity"]
 "#;
 
-/// One story, because booting hosts is what costs: refused, installed, installed again, changed key, unreachable.
+/// One story on each kind of host, because booting is what costs: refused, installed, installed again, changed key, unreachable.
 #[test]
-fn agents_are_installed_over_ssh() {
-    let bench = Bench::start();
+fn agents_are_installed_on_systemd_hosts() {
+    if let Some(bench) = Bench::containers() {
+        story(&bench);
+    }
+}
+
+/// The same without systemd: the agent is started detached.
+#[test]
+fn agents_are_installed_without_systemd() {
+    story(&Bench::loopback());
+}
+
+fn story(bench: &Bench) {
     std::fs::write(bench.dir.path().join("agent.toml"), AGENT).unwrap();
     let hosts = if bench.systemd() { 2 } else { 1 };
     let names: Vec<String> = (1..=hosts).map(|k| format!("host-{k}")).collect();
@@ -42,7 +53,7 @@ fn agents_are_installed_over_ssh() {
     let (code, said) = bench.install("/bin/false".as_ref(), &["host-1", "--trust-on-first-use"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("making the key on the host failed on the host"), "{said}");
-    let left = bench.on_host(1, &leftovers(&bench));
+    let left = bench.on_host(1, &leftovers(bench));
     assert_eq!(left, "", "a failed installation leaves nothing");
 
     let (code, said) = bench.install(&agent, &["--all", "--dry-run"]);
@@ -62,31 +73,59 @@ fn agents_are_installed_over_ssh() {
     assert!(node["observed"]["report"]["agent_version"].is_string(), "{node}");
     assert!(node["record"]["agent_key"].is_string(), "{node}");
     if bench.systemd() {
-        let said = bench.on_host(
-            1,
-            "systemctl is-active wemixvisor; systemctl is-enabled wemixvisor; ps -o user= -C wemixvisor",
-        );
-        assert!(said.starts_with("active\nenabled\n") && said.contains("wemixvi"), "{said}");
+        under_systemd(bench);
     }
 
     // The second run finds everything as it should be.
-    let before = bench.on_host(1, &state(&bench));
+    let before = bench.on_host(1, &state(bench));
     let (code, said) = bench.install(&agent, &["--all"]);
     assert_eq!(code, 0, "{said}");
     for name in &names {
         assert!(said.contains(&format!("{name}: nothing to do")), "{said}");
     }
-    assert_eq!(bench.on_host(1, &state(&bench)), before);
+    assert_eq!(bench.on_host(1, &state(bench)), before);
 
-    unreachable_and_changed(&bench, &agent);
+    unreachable_and_changed(bench, &agent);
+}
+
+/// The unit is what was promised, and a restart of the agent leaves the node alone although it is sandboxed.
+fn under_systemd(bench: &Bench) {
+    let said = bench.on_host(
+        1,
+        "systemctl is-active wemixvisor; systemctl is-enabled wemixvisor; ps -o user= -C wemixvisor",
+    );
+    assert!(said.starts_with("active\nenabled\n") && said.contains("wemixvi"), "{said}");
+    let exposure = bench.on_host(1, "systemd-analyze security wemixvisor | tail -n 1");
+    let level: f64 = exposure.split_whitespace().find_map(|w| w.parse().ok()).unwrap();
+    assert!(level <= 1.6, "{exposure}");
+
+    let pid = || {
+        let shown = bench.fleet(&["node", "show", "host-1", "-o", "json"]);
+        let node: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        node["observed"]["report"]["process"]["pid"].as_u64()
+    };
+    let before = until("a running node", pid);
+    let agent = "systemctl show -p MainPID --value wemixvisor";
+    let old = bench.on_host(1, agent);
+    let home = bench.home();
+    bench.on_host(1, "systemctl restart wemixvisor");
+    assert_ne!(bench.on_host(1, agent), old, "another agent");
+    // The control socket answers only when the new agent has taken the node over.
+    let status = format!("runuser -u wemixvisor -- wemixvisor status --home {home} --name scripted_node");
+    until("the new agent", || bench.on_host(1, &status).contains(&before.to_string()).then_some(()));
+    assert_eq!(bench.on_host(1, &format!("kill -0 {before} && echo alive")).trim(), "alive");
+    assert_eq!(until("a running node", pid), before, "the node was left alone");
 }
 
 /// Commands that list what an installation would leave.
 fn leftovers(bench: &Bench) -> String {
     let home = bench.home();
-    format!(
-        "ls -d /usr/local/bin/wemixvisor* /etc/systemd/system/wemixvisor.service* {home}/bin/* {home}/wemixvisor/wemixvisor.toml* /tmp/tmp.*/before-* 2>/dev/null"
-    )
+    let system = if bench.systemd() {
+        "/usr/local/bin/wemixvisor* /etc/systemd/system/wemixvisor.service*"
+    } else {
+        ""
+    };
+    format!("ls -d {system} {home}/bin/* {home}/wemixvisor/wemixvisor.toml* /tmp/tmp.*/before-* 2>/dev/null")
 }
 
 /// What must not change when there is nothing to do: files and the agent's process.

@@ -1,4 +1,5 @@
 //! A real coordinator process and real hosts: systemd and sshd in containers as root, else one sshd on loopback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its hosts has to fail")]
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -71,19 +72,28 @@ pub fn agent_binary() -> PathBuf {
 }
 
 impl Bench {
-    /// Boots hosts and a coordinator.
-    pub fn start() -> Self {
+    /// Boots systemd hosts and a coordinator; `None` where that is not possible.
+    pub fn containers() -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !(root && have("systemd-nspawn") && have("mmdebstrap") && have("apt-get")) {
+            eprintln!(
+                "not root, or no systemd-nspawn: systemd hosts are not tested, one sshd on loopback is"
+            );
+            return None;
+        }
+        Some(Self::start(containers))
+    }
+
+    /// One sshd on loopback as the current user, without systemd, and a coordinator.
+    pub fn loopback() -> Self {
+        Self::start(loopback)
+    }
+
+    fn start(hosts: fn(&Path) -> Hosts) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("id");
         must(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
-        let root = rustix::process::geteuid().is_root();
-        let hosts = match root && have("systemd-nspawn") && have("mmdebstrap") && have("apt-get") {
-            true => containers(dir.path()),
-            false => {
-                eprintln!("not root, or no systemd-nspawn: one sshd on loopback instead of systemd hosts");
-                loopback(dir.path())
-            }
-        };
+        let hosts = hosts(dir.path());
         let mut bench = Self { hosts, dir, coordinator: None, server: String::new(), token: String::new() };
         bench.serve();
         bench
@@ -173,7 +183,9 @@ impl Bench {
             "--agent-config",
             template.to_str().unwrap(),
         ];
-        let all: Vec<&str> = fixed.iter().chain(more).copied().collect();
+        // A developer's machine may run systemd; the test must not install a unit there.
+        let init: &[&str] = if self.systemd() { &[] } else { &["--init", "none"] };
+        let all: Vec<&str> = fixed.iter().chain(init).chain(more).copied().collect();
         let out = self.fleet(&all);
         let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
         (out.status.code().unwrap_or(-1), said)
