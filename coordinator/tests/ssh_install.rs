@@ -1,4 +1,5 @@
 //! Agents are installed on real hosts over real SSH and report to a real coordinator.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 mod ssh_support;
 
 use ssh_support::{Bench, agent_binary, must, until};
