@@ -1,4 +1,5 @@
 //! SIGKILL of the agent in every phase of an upgrade: one good node, stopped at most once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 mod support;
 
 use common::wire::v1::{AgentPhase, Goal};
@@ -92,6 +93,34 @@ fn probing() {
 #[test]
 fn done() {
     killed_in(AgentPhase::Done);
+}
+
+#[test]
+fn at_many_moments_of_one_upgrade() {
+    let fleet = Fleet::start();
+    let mut host = Host::new(&json!({"version": "1.0.0", "flush_ms": 300}));
+    host.settings(Some(&fleet), "leave", "20s");
+    host.start();
+    host.healthy();
+    let v2 = fleet.publish(&release(), &[0, 1]);
+    fleet.order(&v2, fleet.switch());
+    let mut random = 0x9e37_79b9_u64;
+    for _ in 0..8 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Not a wait for something to settle: the moment is the input of this test.
+        std::thread::sleep(Duration::from_millis(150 + random % 450));
+        host.kill_agent();
+        assert!(host.nodes().len() <= 1, "{:?}", host.nodes());
+        host.start();
+    }
+    wait("the new release", || (host.status()?.report.phase == AgentPhase::Done).then_some(()));
+    assert_eq!(
+        (host.count("term"), host.count("double"), host.nodes().len()),
+        (1, 0, 1),
+        "{:?}",
+        host.events()
+    );
+    assert_eq!((host.current().as_str(), host.count("started 2.0.0")), ("v2", 1));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What is wrong is refused with its reason; nothing of it stays, and the node is not touched.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 mod support;
 
 use common::chain::Hash32;

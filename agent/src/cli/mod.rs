@@ -8,6 +8,7 @@ use crate::config::{Flags, Settings, home_of};
 use crate::home::Home;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,12 +39,7 @@ struct Place {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the node and supervise it; everything after `run` goes to the node as it is
-    #[command(disable_help_flag = true)]
-    Run {
-        /// Arguments of the node [default: args of the settings]
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
-        args: Vec<String>,
-    },
+    Run,
     /// Make a home around an executable, with a commented settings file
     Init(init::Init),
     /// Join a fleet
@@ -85,7 +81,8 @@ fn env(key: &str) -> Option<String> {
 /// # Errors
 /// What could not be done, for people.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let (own, args) = split_run(std::env::args_os().collect());
+    let cli = Cli::parse_from(own);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -93,7 +90,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         .build()
         .context("starting the runtime")?;
     match cli.command {
-        Command::Run { args } => {
+        Command::Run => {
+            let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
+            let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
             let settings = cli.place.settings()?;
             log(&settings.log)?;
             // Not waited for: blocking work that is left only flushes files that nobody will use.
@@ -112,6 +111,25 @@ pub fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Parts the command line after `run`: what follows belongs to the node, flags that we know as well included.
+fn split_run(args: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    let mut at = 1;
+    while let Some(arg) = args.get(at) {
+        let text = arg.to_string_lossy();
+        match text.as_ref() {
+            "--config" | "--home" | "--name" => at += 2,
+            flag if flag.starts_with('-') => at += 1,
+            "run" => {
+                let mut own = args;
+                let node = own.split_off(at + 1);
+                return (own, node);
+            }
+            _ => break,
+        }
+    }
+    (args, Vec::new())
+}
+
 fn log(filter: &str) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .with_context(|| format!("{filter:?} is no log filter"))?;
@@ -123,4 +141,23 @@ fn log(filter: &str) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_after_run_is_the_nodes() {
+        let split = |line: &str| {
+            let (own, node) = split_run(line.split(' ').map(OsString::from).collect());
+            let text = |list: Vec<OsString>| list.join(&OsString::from(" ")).into_string().unwrap();
+            (text(own), text(node))
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(split("w run --config x run --help"), both("w run", "--config x run --help"));
+        assert_eq!(split("w --home run run --home y"), both("w --home run run", "--home y"));
+        assert_eq!(split("w --home=/a run"), both("w --home=/a run", ""));
+        assert_eq!(split("w status run"), both("w status run", ""));
+    }
 }

@@ -31,6 +31,8 @@ pub struct Shared {
     pub instruction: Option<Instruction>,
     pub reports: Vec<(u64, NodeReport)>,
     pub fetched: Vec<String>,
+    /// Told once with the next answer.
+    pub certificate: Option<String>,
     permissions: u64,
 }
 
@@ -142,8 +144,8 @@ async fn sync(
     loop {
         let instruction = shared.lock().unwrap().instruction.clone().unwrap_or_else(Instruction::none);
         if instruction.generation > request.generation || Instant::now() >= end {
-            let answer =
-                SyncResponse { now: agent::clock::now(), instruction, hold: Span(300), certificate: None };
+            let certificate = shared.lock().unwrap().certificate.take();
+            let answer = SyncResponse { now: agent::clock::now(), instruction, hold: Span(300), certificate };
             return axum::Json(answer).into_response();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
