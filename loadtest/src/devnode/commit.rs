@@ -10,6 +10,10 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Time that a request of a dead proposer has to take effect in the execution layer.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A commit did not come to its end; the next one completes it.
 #[derive(Debug, thiserror::Error)]
@@ -84,35 +88,41 @@ impl CommitPoint {
         let lock = tokio::task::spawn_blocking(move || take_lock(&lock_path))
             .await
             .map_err(|_| CommitError::Interrupted)??;
-        let record = self.place(SealRecord { proposal, committed, hash: None })?;
-        let record = self.complete(record).await?;
+        let (record, found) = self.place(SealRecord { proposal, committed, hash: None })?;
+        let record = self.complete(record, found).await?;
         drop(lock);
         Ok(record)
     }
 
-    /// Puts the record in its place unless there is one; returns the one that stands.
-    fn place(&self, record: SealRecord) -> Result<SealRecord, CommitError> {
+    /// Puts the record in its place unless there is one; returns the one that stands, and whether it was found.
+    fn place(&self, record: SealRecord) -> Result<(SealRecord, bool), CommitError> {
         let path = Self::record_path(&self.dir, record.height());
         match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|source| CommitError::Record { path, source }),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(|record| (record, true))
+                .map_err(|source| CommitError::Record { path, source }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let temp = self.write_temp(&record)?;
                 // A link fails when the name exists: the same promise as O_EXCL, but the content is complete.
                 std::fs::hard_link(&temp, &path).map_err(file("link", &path))?;
                 std::fs::remove_file(&temp).map_err(file("remove", &temp))?;
-                Ok(record)
+                Ok((record, false))
             }
             Err(source) => Err(CommitError::File { what: "read", path, source }),
         }
     }
 
     /// Mines the record's block unless it is mined, and notes its hash.
-    async fn complete(&self, mut record: SealRecord) -> Result<SealRecord, CommitError> {
+    async fn complete(&self, mut record: SealRecord, found: bool) -> Result<SealRecord, CommitError> {
         if record.hash.is_some() {
             return Ok(record);
         }
         let height = record.height();
         let failed = |source| CommitError::Execution { height, source };
+        if found {
+            // Who placed it may have died after asking for the block and before it was mined: let that happen first.
+            tokio::time::sleep(RECOVERY_PAUSE).await;
+        }
         let head = self.execution.head().await.map_err(failed)?;
         let hash = if head + 1 == height {
             let p = &record.proposal;

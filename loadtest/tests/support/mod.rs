@@ -1,5 +1,5 @@
 //! What the tests of the development network share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 use common::chain::Fork;
 use loadtest::devnet::{Network, NetworkSpec, Rpc, make_release, wait_until};
 use loadtest::devnode::{Behaviour, Release};
