@@ -36,7 +36,7 @@ pub const HEALTHY_AFTER: Span = Span::secs(60);
 /// Time between probes while a release is being started.
 pub const WATCH_CLOSELY: Span = Span(500);
 /// Time between probes otherwise.
-pub const WATCH: Span = Span::secs(5);
+pub const WATCH: Span = Span::secs(2);
 
 /// What the driver was asked to do with the process and has not answered yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
