@@ -62,7 +62,7 @@ fn writes_of(known: &Known, plan: &Plan) -> Result<Vec<Write>, FleetError> {
                 let last = known.desired.get(node).map_or(0, |r| r.value.generation);
                 let instruction = Instruction {
                     generation: last + 1,
-                    rollout: Some(id.clone()),
+                    rollout: release.as_ref().map(|_| id.clone()),
                     release: release.clone(),
                     goal: goal.clone(),
                     limits: *limits,
