@@ -61,6 +61,7 @@ fn a_release_that_crashes_ends_on_the_old_one() {
     assert_eq!(report.running.unwrap().name.as_str(), "genesis");
     assert_eq!((host.count("started 2.0.0"), host.count("started 1.0.0"), host.count("term")), (3, 2, 1));
     assert_eq!((host.current().as_str(), host.nodes().len()), ("genesis", 1));
+    assert!(report.health.rpc_up, "it ended without having seen the old release healthy");
     // The same attempt does not touch the node again.
     let generation = fleet.order(&v2, fleet.switch());
     fleet.reported("still failed", generation, |r| r.phase == AgentPhase::Failed);

@@ -240,8 +240,9 @@ impl Driver {
     /// Begins a look at the node, one at a time.
     fn look(&mut self) {
         self.next_probe = Instant::now() + self.every.to_std();
-        let (Some(node), Some(mut prober)) = (&self.parts.node, self.prober.take()) else { return };
-        let (pid, post) = (node.record.pid, self.post.clone());
+        let Some(pid) = self.parts.node.as_ref().map(|n| n.record.pid) else { return };
+        let Some(mut prober) = self.prober.take() else { return };
+        let post = self.post.clone();
         tokio::spawn(async move {
             let look = Box::new(prober.look(pid).await);
             let _ = post.send(Message::Looked { pid, prober, look });
