@@ -20,7 +20,6 @@ test: packages tools ## the whole test suite, installing what it needs
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy -p common --locked -- -D warnings -D clippy::disallowed-types -D clippy::disallowed-methods
 
 bench: ## criterion benches
 	$(CARGO) bench -p benches --locked
