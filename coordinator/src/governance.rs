@@ -52,7 +52,8 @@ impl From<FleetError> for Refusal {
     fn from(e: FleetError) -> Self {
         match e {
             FleetError::Refused { code, detail, .. } => {
-                let transient = code == "other-rollout";
+                // An operator can end the other rollout or mend the policy; nothing else changes by itself.
+                let transient = matches!(code, "other-rollout" | "policy");
                 Refusal { code: code.into(), detail, transient }
             }
             other => Refusal { code: "store".into(), detail: other.to_string(), transient: true },

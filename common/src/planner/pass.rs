@@ -232,7 +232,10 @@ impl<'a> Pass<'a> {
         let down = self.down();
         let quorum = self.facts.quorum_report(&down);
         let before = &self.input.rollout;
-        if let Some(report) = quorum.as_ref().filter(|_| in_hand(&self.rollout.phase)) {
+        // A node nobody has heard of since the coordinator started counts as down for every grant, but it says nothing
+        // of the chain: the smallest slack is what was seen, not what was feared.
+        let heard = self.input.nodes.values().all(|n| n.observed.is_some());
+        if let Some(report) = quorum.as_ref().filter(|_| heard && in_hand(&self.rollout.phase)) {
             let least = self.rollout.min_slack.map_or(report.slack, |s| s.min(report.slack));
             self.rollout.min_slack = Some(least);
         }

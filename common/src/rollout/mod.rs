@@ -52,7 +52,7 @@ pub struct Rollout {
     pub created_at: UnixMs,
     /// When a node or stage last got further (paused time does not count).
     pub progressed_at: UnixMs,
-    /// Smallest slack (votes above quorum, may be negative) seen while it ran.
+    /// Smallest slack (votes above quorum, may be negative) seen while it ran and every node was known.
     pub min_slack: Option<i64>,
     /// Mean block interval before the first switch in milliseconds, the baseline of `ChainHealth`.
     pub baseline_interval_ms: Option<u64>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Two validators of another operator stop: the seals show it, and nothing more is permitted until one is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_validators_of_another_operator_are_seen_in_the_seals() {
-    let f = fleet(7, 1, 2).await;
+    let f = fleet(7, 2, 2).await;
     f.world.network.stop("val-6").await.unwrap();
     f.world.network.stop("val-7").await.unwrap();
     let published = f.world.publish("v1.1", FAR, Behaviour::Normal, Tamper::Nothing).unwrap();
