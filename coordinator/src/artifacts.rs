@@ -74,6 +74,16 @@ pub struct Mirror {
     client: reqwest::Client,
 }
 
+/// A download under way. Whatever ends it, also a caller that goes away in the middle, leaves no file of this name.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // After success it is gone already: it was renamed.
+        let _not_there = std::fs::remove_file(&self.0);
+    }
+}
+
 fn disk(path: &Path) -> impl Fn(std::io::Error) -> ArtifactError + '_ {
     move |why| ArtifactError::Disk { path: path.to_owned(), why }
 }
@@ -190,11 +200,8 @@ impl Mirror {
         B: AsRef<[u8]>,
     {
         let part = self.dir.join(format!("{digest}.{:08x}.part", rand::random::<u32>()));
-        let result = self.receive(what, size, digest, body, &part).await;
-        if result.is_err() {
-            let _not_there = std::fs::remove_file(&part);
-        }
-        result
+        let part = Part(part);
+        self.receive(what, size, digest, body, &part.0).await
     }
 
     async fn receive<S, B>(

@@ -64,12 +64,13 @@ pub const SAMPLE: &str = include_str!("../../config/wemixfleet.toml");
 pub async fn init(options: &InitOptions) -> Result<InitOutcome, InitError> {
     let config_path = options.dir.join("wemixfleet.toml");
     let text = options.config.as_deref().unwrap_or(SAMPLE);
-    for path in [&config_path, &options.dir.join("ca.key"), &options.dir.join("fleet.redb")] {
+    let config = Config::parse(text, &config_path, |_| None)?;
+    let data = |name| config.data_dir.join(name);
+    for path in [config_path.clone(), data("ca.key"), data("ca.crt"), data("fleet.redb")] {
         if path.exists() {
-            return Err(InitError::Exists(path.clone()));
+            return Err(InitError::Exists(path));
         }
     }
-    let config = Config::parse(text, &config_path, |_| None)?;
     let make = |path: &Path| {
         std::fs::create_dir_all(path).map_err(|why| InitError::File { path: path.to_owned(), why })
     };

@@ -1,7 +1,7 @@
 //! Releases, manifests and artifacts.
 use super::body::{NewRelease, ReleaseList};
 use super::{App, Trouble};
-use crate::fleet::{FleetError, Write, now};
+use crate::fleet::{FleetError, Known, Write, now};
 use crate::release::ReleaseRecord;
 use axum::Json;
 use axum::body::Body;
@@ -64,16 +64,23 @@ pub(crate) async fn store(
     record: ReleaseRecord,
 ) -> Result<ReleaseRecord, FleetError> {
     app_fleet
-        .transact(|known| match known.releases.get(&record.release.name) {
-            Some(row) if row.value.digest() == record.digest() => Ok((vec![], row.value.clone())),
-            Some(row) => Err(FleetError::refused(
-                409,
-                "release-exists",
-                format!("{} exists with manifest {}", record.release.name, row.value.digest()),
-            )),
+        .transact(|known| match same_stored(known, &record)? {
+            Some(stored) => Ok((vec![], stored)),
             None => Ok((vec![Write::Release(Box::new(record.clone()))], record)),
         })
         .await
+}
+
+/// The release of this name when it is stored with the same manifest.
+fn same_stored(known: &Known, record: &ReleaseRecord) -> Result<Option<ReleaseRecord>, FleetError> {
+    match known.releases.get(&record.release.name) {
+        Some(row) if row.value.digest() == record.digest() => Ok(Some(row.value.clone())),
+        Some(row) => {
+            let detail = format!("{} exists with manifest {}", record.release.name, row.value.digest());
+            Err(FleetError::refused(409, "release-exists", detail))
+        }
+        None => Ok(None),
+    }
 }
 
 pub(super) async fn add(
@@ -82,6 +89,8 @@ pub(super) async fn add(
 ) -> Result<Json<ReleaseRecord>, Trouble> {
     let Json(new) = body?;
     let record = verify(app.config.trust.as_ref(), &app.config.network, &new.manifest, &new.signatures)?;
+    // Before anything is fetched: the bytes of a release that is refused have no place in the mirror.
+    same_stored(&app.fleet.known(), &record)?;
     for artifact in &record.manifest.artifacts {
         app.mirror.fetch(artifact).await?;
     }

@@ -23,6 +23,21 @@ pub struct RedbStore {
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     log: Arc<Mutex<Log>>,
     epoch: Arc<std::sync::atomic::AtomicU64>,
+    // Last: dropped when this handle's way to the writer is gone already.
+    _writer: Arc<WriterThread>,
+}
+
+/// The writer's thread. It ends when the last handle is dropped, and that drop waits for it: whoever opens the file next
+/// must not find it open still.
+#[derive(Debug)]
+struct WriterThread(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        if self.0.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer of the store panicked");
+        }
+    }
 }
 
 /// Everything under a prefix at one revision.
@@ -83,11 +98,12 @@ impl RedbStore {
             window: Duration::from_millis(2),
             used: Some(marker(path)).filter(|m| !m.exists()),
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())
             .map_err(|e| StoreError::Open { path: path.to_owned(), why: e.to_string() })?;
-        Ok(RedbStore { db, requests, changes, log, epoch: Arc::default() })
+        let writer = Arc::new(WriterThread(Some(thread)));
+        Ok(RedbStore { db, requests, changes, log, epoch: Arc::default(), _writer: writer })
     }
 
     /// Everything under `prefix`, consistent.
