@@ -203,10 +203,12 @@ fn position(pass: &Pass<'_>, name: &NodeName, report: &NodeReport) -> NodeState 
 fn note_process(pass: &mut Pass<'_>, name: &NodeName, report: &NodeReport) {
     use NodeState as S;
     let Some(node) = pass.node(name) else { return };
-    if node.started_height.is_some() {
+    let ProcessState::Running { pid, .. } = report.process else { return };
+    let another = node.started_seen_at.is_some() && node.started_pid != Some(pid);
+    if node.started_height.is_some() && !another {
         return;
     }
-    let up = report.health.rpc_up && matches!(report.process, ProcessState::Running { .. });
+    let up = report.health.rpc_up;
     let on_target = pass.facts.is_target(report.running.as_ref());
     let at_rest = matches!(report.phase, AgentPhase::Done | AgentPhase::Failed | AgentPhase::Idle);
     let expected = match node.state {
@@ -220,7 +222,12 @@ fn note_process(pass: &mut Pass<'_>, name: &NodeName, report: &NodeReport) {
     }
     let now = pass.now;
     match (node.started_seen_at, &pass.facts.chain) {
-        (None, _) => pass.note(name, |n| n.started_seen_at = Some(now)),
+        // What an earlier process showed is no proof of this one: a release that ends again and again never gets it.
+        (seen, _) if another || seen.is_none() => pass.note(name, |n| {
+            n.started_seen_at = Some(now);
+            n.started_pid = Some(pid);
+            n.started_height = None;
+        }),
         (Some(seen), Some(chain)) if chain.view.observed_at > seen => {
             let head = chain.head;
             pass.note(name, |n| n.started_height = Some(head));

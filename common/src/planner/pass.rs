@@ -140,6 +140,7 @@ impl<'a> Pass<'a> {
             node.granted_at = node.granted_at.or(Some(now));
             node.started_height = None;
             node.started_seen_at = None;
+            node.started_pid = None;
             node.proof = None;
             node.fault = None;
             node.silent_since = None;
@@ -282,6 +283,7 @@ fn same_decisions(a: &Rollout, b: &Rollout) -> bool {
             && a.permission == b.permission
             && a.started_height == b.started_height
             && a.started_seen_at == b.started_seen_at
+            && a.started_pid == b.started_pid
             && a.silent_since == b.silent_since
             && a.granted_at == b.granted_at
             && a.proof == b.proof

@@ -245,6 +245,7 @@ impl NodeProgress {
             permission: None,
             started_height: None,
             started_seen_at: None,
+            started_pid: None,
             silent_since: None,
             granted_at: None,
             proof: None,

@@ -140,6 +140,9 @@ pub struct NodeProgress {
     /// When the planner first saw the process that is to be proved.
     #[serde(default)]
     pub started_seen_at: Option<UnixMs>,
+    /// Process id of the process that is to be proved; another one begins its proof anew.
+    #[serde(default)]
+    pub started_pid: Option<u32>,
     /// When the planner first saw it silent, while it can still be deferred.
     #[serde(default)]
     pub silent_since: Option<UnixMs>,

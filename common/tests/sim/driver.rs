@@ -112,6 +112,7 @@ impl World {
         }
         if !dying && process.digest != super::host::NEW {
             host.crashed_at = Some(now);
+            host.fell = true;
         }
         self.say(format!("{name}: process {serial} is gone, stopping {dying}"));
         if asked {

@@ -67,6 +67,8 @@ pub struct Host {
     pub generation: u64,
     /// When the process last ended without anybody of us asking.
     pub crashed_at: Option<u64>,
+    /// Whether it is down since then.
+    pub fell: bool,
     /// When a process that had worked last ended: its end may not be known yet.
     pub worked_until: Option<u64>,
     pub exits_on_new: bool,
@@ -102,6 +104,7 @@ impl Host {
             generation: 0,
             crashed_at: None,
             worked_until: None,
+            fell: false,
             exits_on_new: false,
             mute_on_new: false,
             cannot_download: false,

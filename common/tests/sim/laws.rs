@@ -37,6 +37,7 @@ impl World {
             }
         }
         for host in self.hosts.values_mut() {
+            host.fell &= !host.is_up(now) && !host.stop_asked;
             if let Some(machine) = &host.machine {
                 host.generation = machine.ledger().instruction.generation;
             }
@@ -68,7 +69,9 @@ impl World {
                     if !holders.insert(node.clone()) && !back {
                         found.push(format!("I3: {node} holds a permission and got {}", permission.id));
                     }
-                    if let Some(what) = self.slack_is_gone(&holders) {
+                    // On its way back a validator that the chain shows to be absent costs nothing.
+                    let free = back && self.is_absent(node);
+                    if let Some(what) = self.slack_is_gone(&holders).filter(|_| !free) {
                         found.push(format!("I1: {node} was permitted and {what}"));
                     }
                 }
@@ -108,6 +111,13 @@ impl World {
         let quorum = self.chain.quorum();
         (granted_voters && live < quorum + reserve)
             .then(|| format!("{live} votes are left of {quorum} and {reserve} in reserve"))
+    }
+
+    /// Whether none of the newest five blocks whose seals are known shows the validator.
+    fn is_absent(&self, node: &NodeName) -> bool {
+        let Some(address) = self.coordinator.input.nodes[node].record.validator else { return false };
+        let mut newest = self.chain.window.iter().rev().skip(1).take(5);
+        !newest.any(|b| b.proposer == address || b.sealers.contains(&address))
     }
 
     /// A slot is free when the node works, or when the agent can never use the permission any more.
@@ -165,7 +175,8 @@ impl World {
     }
 }
 
-/// Whether the node is down because it ended by itself, lately enough for its restart to be under way.
+/// Whether the node is down because it ended by itself, and has not been up or been stopped since.
 fn by_itself(host: &Host, now: u64) -> bool {
-    host.crashed_at.is_some_and(|at| now < at + UNSEEN_MS)
+    let lately = host.crashed_at.is_some_and(|at| now < at + UNSEEN_MS);
+    lately || host.fell
 }
