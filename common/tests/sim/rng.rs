@@ -6,7 +6,7 @@ pub struct Rng(u64);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed ^ 0x5eed_0f_c4a1)
+        Self(seed ^ 0x005e_ed0f_c4a1)
     }
 
     pub fn next(&mut self) -> u64 {
