@@ -1,4 +1,5 @@
 //! The conformance suite on the embedded backend, and what only a file can go through.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 use coordinator::store::{Committed, Op, RedbStore, StoreError, conformance};
 
 fn store() -> (tempfile::TempDir, RedbStore) {
