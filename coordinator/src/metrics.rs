@@ -120,7 +120,7 @@ impl Metrics {
     }
 
     fn gather(&self, fleet: &Fleet) {
-        for gauges in [&self.nodes, &self.rollout_nodes, &self.waiting] {
+        for gauges in [&self.nodes, &self.rollout_nodes, &self.waiting, &self.quorum] {
             gauges.reset();
         }
         let known = fleet.known();
