@@ -70,7 +70,8 @@ impl World {
                         found.push(format!("I3: {node} holds a permission and got {}", permission.id));
                     }
                     // On its way back a validator that the chain shows to be absent costs nothing.
-                    let free = back && self.is_absent(node);
+                    let votes = self.coordinator.input.nodes[node].record.validator.is_some();
+                    let free = !votes || (back && self.is_absent(node));
                     if let Some(what) = self.slack_is_gone(&holders).filter(|_| !free) {
                         found.push(format!("I1: {node} was permitted and {what}"));
                     }

@@ -47,7 +47,8 @@ impl World {
         let copies = if self.mishap(50) { 2 } else { 1 };
         for _ in 0..copies {
             if !self.mishap(80) {
-                let delay = self.delay();
+                // Now and then one comes after its permission has ended.
+                let delay = if self.mishap(15) { self.rng.range(60_000, 260_000) } else { self.delay() };
                 self.after(delay, Happening::InstructionArrives(name.clone(), instruction.clone()));
             }
         }
