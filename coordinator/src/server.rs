@@ -87,6 +87,7 @@ impl Running {
     /// Begins to shut down: no new connection, held syncs are answered, at most 5 s.
     pub fn shutdown(&self) {
         self.shutdown.cancel();
+        self.fleet.wake_all();
     }
 
     /// Waits until everything has ended, at most 10 s after the shutdown began.

@@ -147,6 +147,13 @@ impl Fleet {
         self.waiters.write().unwrap_or_else(PoisonError::into_inner).entry(node.clone()).or_default().clone()
     }
 
+    /// Wakes every held sync, so that a shutdown answers them.
+    pub fn wake_all(&self) {
+        for waiter in self.waiters.read().unwrap_or_else(PoisonError::into_inner).values() {
+            waiter.notify_waiters();
+        }
+    }
+
     /// Takes a report. Gives whether it says anything that decisions depend on and that the last one did not.
     pub fn observe(&self, node: &NodeName, observation: Observation) -> bool {
         let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
