@@ -1,4 +1,5 @@
 //! 1,000 simulated agents over the real protocol: every sync is answered.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use loadtest::agents::{LoadSpec, against_process};
 use loadtest::fleet::Programs;
 use std::path::Path;
