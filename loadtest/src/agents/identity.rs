@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use common::id::{NetworkName, NodeName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rcgen::{CertificateParams, DnType, KeyPair};
+use std::time::Duration;
 
 /// A running coordinator and the right to register nodes with it.
 #[derive(Debug, Clone)]
@@ -39,6 +40,24 @@ pub async fn register(fleet: &Fleet, count: usize) -> Result<Vec<Simulated>> {
     stream::iter(0..count).map(|i| one(fleet, client.clone(), i)).buffered(16).try_collect().await
 }
 
+/// Posts, and waits its turn when the coordinator says that one principal asks too often.
+async fn post(
+    fleet: &Fleet,
+    client: &reqwest::Client,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<reqwest::Response> {
+    for _ in 0..100 {
+        let request = client.post(format!("{}{path}", fleet.url)).bearer_auth(&fleet.token).json(body);
+        let answer = request.send().await?;
+        if answer.status() != reqwest::StatusCode::TOO_MANY_REQUESTS {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("{path}: refused by the rate limit 100 times")
+}
+
 async fn one(fleet: &Fleet, client: reqwest::Client, i: usize) -> Result<Simulated> {
     let name = NodeName::new(format!("sim-{i:04}"))?;
     let body = serde_json::json!({"name": name, "network": fleet.network, "role": "rpc",
@@ -52,14 +71,9 @@ async fn one(fleet: &Fleet, client: reqwest::Client, i: usize) -> Result<Simulat
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name.as_str());
     let csr = params.serialize_request(&key)?.pem()?;
-    let answer = client
-        .post(format!("{}/v1/nodes/{name}/certificate", fleet.url))
-        .bearer_auth(&fleet.token)
-        .json(&serde_json::json!({ "csr": csr }))
-        .send()
-        .await?
-        .error_for_status()
-        .with_context(|| format!("a certificate for {name}"))?;
+    let path = format!("/v1/nodes/{name}/certificate");
+    let answer = post(fleet, &client, &path, &serde_json::json!({ "csr": csr })).await?;
+    let answer = answer.error_for_status().with_context(|| format!("a certificate for {name}"))?;
     let body: serde_json::Value = answer.json().await?;
     let certificate = body["certificate"].as_str().context("the answer holds no certificate")?;
     Simulated::new(name, fleet.url.clone(), &fleet.ca_pem, format!("{certificate}\n{}", key.serialize_pem()))
