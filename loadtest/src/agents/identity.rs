@@ -62,8 +62,7 @@ async fn one(fleet: &Fleet, client: reqwest::Client, i: usize) -> Result<Simulat
     let name = NodeName::new(format!("sim-{i:04}"))?;
     let body = serde_json::json!({"name": name, "network": fleet.network, "role": "rpc",
         "labels": {"zone": format!("z{}", i % 3)}});
-    let answer =
-        client.post(format!("{}/v1/nodes", fleet.url)).bearer_auth(&fleet.token).json(&body).send().await?;
+    let answer = post(fleet, &client, "/v1/nodes", &body).await?;
     if !answer.status().is_success() && answer.status() != reqwest::StatusCode::CONFLICT {
         bail!("{name} was not registered: {} {}", answer.status(), answer.text().await.unwrap_or_default());
     }
