@@ -50,6 +50,9 @@ pub async fn run(spec: &DemoSpec) -> Result<()> {
         |line| show.step(line),
     )
     .await?;
+    if spec.keep {
+        announce(&world)?;
+    }
     let head = world.network.rpc("rpc-1")?.head().await?;
     let fork = head + spec.fork_in;
     show.step(&format!("release v1.1 knows the fork boho at height {fork}; signed by 2 of 3 maintainers"));
@@ -88,19 +91,20 @@ pub async fn run(spec: &DemoSpec) -> Result<()> {
         bail!("the chain's own data do not show it");
     }
     if spec.keep {
-        keep(&world).await?;
+        println!("still running; Ctrl-C ends it");
+        std::future::pending::<()>().await;
     }
     Ok(())
 }
 
-async fn keep(world: &World) -> Result<()> {
+/// Says how to look at the fleet from another terminal.
+fn announce(world: &World) -> Result<()> {
     let token = world.dir.join("admin.token");
     std::fs::write(&token, &world.coordinator.token)?;
-    println!("\nstill running; Ctrl-C ends it. In another terminal:");
+    println!("to look at it from another terminal, now and after the summary:");
     println!("  export WEMIXFLEET_SERVER={}", world.coordinator.url);
     println!("  export WEMIXFLEET_CA={}", world.coordinator.dir.join("data/ca.crt").display());
     println!("  export WEMIXFLEET_TOKEN=$(cat {})", token.display());
-    println!("  target/debug/wemixfleet node list; target/debug/wemixfleet rollout history r1");
-    std::future::pending::<()>().await;
+    println!("  target/debug/wemixfleet node list; target/debug/wemixfleet rollout why r1");
     Ok(())
 }
