@@ -60,6 +60,17 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
+    /// Stable code, the same in API answers and in the checks of a proposal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ArtifactError::Url { .. } => "artifact-url",
+            ArtifactError::Fetch { .. } => "artifact-unavailable",
+            ArtifactError::Size { .. } => "artifact-size",
+            ArtifactError::Digest { .. } => "digest-mismatch",
+            ArtifactError::Disk { .. } => "disk-full",
+        }
+    }
+
     /// Whether it makes sense to try again by itself.
     pub fn transient(&self) -> bool {
         matches!(self, ArtifactError::Fetch { transient: true, .. } | ArtifactError::Disk { .. })

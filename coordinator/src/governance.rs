@@ -37,14 +37,7 @@ impl Refusal {
 
 impl From<ArtifactError> for Refusal {
     fn from(e: ArtifactError) -> Self {
-        let code = match &e {
-            ArtifactError::Url { .. } => "artifact-url",
-            ArtifactError::Fetch { .. } => "artifact-unavailable",
-            ArtifactError::Size { .. } => "artifact-size",
-            ArtifactError::Digest { .. } => "digest-mismatch",
-            ArtifactError::Disk { .. } => "disk-full",
-        };
-        Refusal { code: code.into(), detail: e.to_string(), transient: e.transient() }
+        Refusal { code: e.code().into(), detail: e.to_string(), transient: e.transient() }
     }
 }
 

@@ -62,14 +62,12 @@ impl From<CaError> for Trouble {
 
 impl From<ArtifactError> for Trouble {
     fn from(e: ArtifactError) -> Self {
-        let (status, code) = match &e {
-            ArtifactError::Url { .. } => (422, "artifact-url"),
-            ArtifactError::Fetch { .. } => (502, "artifact-unavailable"),
-            ArtifactError::Size { .. } => (422, "artifact-size"),
-            ArtifactError::Digest { .. } => (422, "digest-mismatch"),
-            ArtifactError::Disk { .. } => (507, "disk-full"),
+        let status = match &e {
+            ArtifactError::Url { .. } | ArtifactError::Size { .. } | ArtifactError::Digest { .. } => 422,
+            ArtifactError::Fetch { .. } => 502,
+            ArtifactError::Disk { .. } => 507,
         };
-        Trouble::new(status, code, e.to_string())
+        Trouble::new(status, e.code(), e.to_string())
     }
 }
 
