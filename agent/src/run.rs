@@ -46,9 +46,9 @@ pub async fn run(settings: Settings, args: Vec<String>) -> anyhow::Result<ExitCo
     let contact =
         Contact { url: coordinator.as_ref().map_or("", |c| c.url()).to_owned(), ..Contact::default() };
     let contact = Arc::new(Mutex::new(contact));
-    let prober = Prober::new(settings.rpc.clone())?;
+    let prober = Prober::new(settings.node.rpc.clone())?;
     let (arrived_in, arrived) = mpsc::channel(1);
-    let args = if args.is_empty() { settings.args.clone() } else { args };
+    let args = if args.is_empty() { settings.node.args.clone() } else { args };
     let parts = Parts { home, settings, args, name, trust, coordinator, contact, prober, node, arrived };
     let (driver, outlets) = Driver::boot(parts, ledger, found)?;
     if let Some(coordinator) = driver.coordinator() {
@@ -57,7 +57,7 @@ pub async fn run(settings: Settings, args: Vec<String>) -> anyhow::Result<ExitCo
         let contact = driver.contact();
         tokio::spawn(Sync { coordinator, reports, urgent, arrived: arrived_in, contact }.run());
     }
-    if let Some(address) = driver.settings().metrics {
+    if let Some(address) = driver.settings().agent.metrics {
         tokio::spawn(metrics::serve(address, outlets.reports.clone()).await?);
     }
     driver.run().await

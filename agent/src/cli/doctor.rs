@@ -43,7 +43,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             linked.map(|c| c.name.to_string()).ok_or_else(|| "the link points elsewhere".to_owned()),
         );
     }
-    let free = disk::free_bytes(&settings.home).ok_or_else(|| "unknown".to_owned());
+    let free = disk::free_bytes(&settings.node.home).ok_or_else(|| "unknown".to_owned());
     say(
         "disk",
         free.and_then(|f| {
@@ -51,11 +51,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             if f >= 256 << 20 { Ok(text) } else { Err(text) }
         }),
     );
-    let look = Prober::new(settings.rpc.clone())?.look(0).await;
+    let look = Prober::new(settings.node.rpc.clone())?.look(0).await;
     let head = look.health.head().map_or("no head".to_owned(), |b| format!("head {}", b.height));
     say(
         "node rpc",
-        if look.health.rpc_up { Ok(head) } else { Err(format!("{} does not answer", settings.rpc)) },
+        if look.health.rpc_up { Ok(head) } else { Err(format!("{} does not answer", settings.node.rpc)) },
     );
     if let Some((url, node)) = &settings.fleet {
         let fleet = Coordinator::new(url, FleetFiles::new(home.fleet()));

@@ -1,8 +1,12 @@
 //! The command line.
+mod backup;
+mod config;
 mod doctor;
 mod enroll;
 mod init;
+mod logs;
 mod status;
+mod upgrade;
 
 use crate::config::{Flags, Settings, home_of};
 use crate::home::Home;
@@ -24,7 +28,7 @@ struct Cli {
 
 /// Where the home is.
 #[derive(Debug, Clone, Args)]
-struct Place {
+pub struct Place {
     /// Settings file [default: HOME/wemixvisor/wemixvisor.toml when it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -48,31 +52,50 @@ enum Command {
     Status(status::StatusArgs),
     /// Check this host
     Doctor,
+    /// Show, set, check and migrate the settings
+    Config(config::Config),
+    /// Make, list, verify, prune and restore backups of the node's data
+    Backup(backup::Backup),
+    /// Print the node's output
+    Logs(logs::Logs),
+    /// Schedule, list and cancel upgrades on this host
+    Upgrade(upgrade::Upgrade),
+    /// Add the executable of an upgrade
+    AddUpgrade(upgrade::AddUpgrade),
+    /// Add several upgrades at once
+    AddBatchUpgrade(upgrade::AddBatchUpgrade),
+    /// Fetch and check the executable of the next upgrade
+    PrepareUpgrade(upgrade::PrepareUpgrade),
+    /// Print the plan file
+    ShowUpgradeInfo(upgrade::ShowUpgradeInfo),
     /// Print the version
     Version,
 }
 
 impl Place {
-    fn flags(&self) -> Flags {
+    /// What was said on the command line.
+    pub fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), home: self.home.clone(), name: self.name.clone() }
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
+    /// The settings.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings::load(&self.flags(), &env)?)
     }
 
     /// The home for commands that need no chain client.
-    fn home(&self) -> anyhow::Result<Home> {
+    pub fn home(&self) -> anyhow::Result<Home> {
         let base = match home_of(&self.flags(), &env) {
             Some(base) => base,
-            None => self.settings()?.home,
+            None => self.settings()?.node.home,
         };
         anyhow::ensure!(base.is_absolute(), "the home {} is not absolute", base.display());
         Ok(Home::new(base, self.name.clone().or_else(|| env("DAEMON_NAME")).unwrap_or_default()))
     }
 }
 
-fn env(key: &str) -> Option<String> {
+/// The environment.
+pub fn env(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
 
@@ -94,7 +117,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
             let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
             let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
             let settings = cli.place.settings()?;
-            log(&settings.log)?;
+            log(&settings.log.filter)?;
             // Not waited for: blocking work that is left only flushes files that nobody will use.
             let code = runtime.block_on(crate::run::run(settings, args));
             runtime.shutdown_background();
@@ -104,6 +127,14 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
         Command::Status(status) => status.run(&cli.place.home()?),
         Command::Doctor => runtime.block_on(doctor::run(&cli.place.settings()?)),
+        Command::Config(config) => config.run(&cli.place),
+        Command::Backup(backup) => backup.run(&cli.place),
+        Command::Logs(logs) => logs.run(&cli.place),
+        Command::Upgrade(upgrade) => upgrade.run(&cli.place),
+        Command::AddUpgrade(add) => add.run(&cli.place),
+        Command::AddBatchUpgrade(add) => add.run(&cli.place),
+        Command::PrepareUpgrade(prepare) => prepare.run(&cli.place),
+        Command::ShowUpgradeInfo(show) => show.run(&cli.place),
         Command::Version => {
             println!("wemixvisor {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

@@ -1,12 +1,17 @@
 //! Settings: flags over environment over file; every error at once.
 mod read;
+mod settings;
+
+pub use settings::{
+    AgentSettings, BackupBefore, BackupSettings, DownloadSettings, HealthSettings, HookSettings, LogFormat,
+    LogSettings, NodeSettings, OnExit, Output, Restart, Settings, UpgradeSettings, WebhookSettings,
+};
 
 use crate::home::Home;
 use crate::sync::coordinator::check_address;
 use crate::sync::files::{FleetFiles, Membership};
 use common::id::NodeName;
 use common::manifest::TrustRoot;
-use common::time::Span;
 use read::Reader;
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,42 +29,6 @@ pub struct Flags {
     pub home: Option<PathBuf>,
     /// `--name`.
     pub name: Option<String>,
-}
-
-/// What SIGTERM and SIGINT to the agent do to the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExit {
-    /// Stop it and wait for it.
-    Stop,
-    /// Leave it running; the next agent adopts it.
-    Leave,
-}
-
-/// Everything the agent is told.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `DAEMON_HOME`.
-    pub home: PathBuf,
-    /// `DAEMON_NAME`.
-    pub name: String,
-    /// Arguments of the node when the command line gives none.
-    pub args: Vec<String>,
-    /// The node's JSON-RPC.
-    pub rpc: String,
-    /// From SIGTERM to SIGKILL when the agent is told to stop.
-    pub stop: Span,
-    /// Variant of the build.
-    pub variant: Option<String>,
-    /// What the end of the agent does to the node.
-    pub on_exit: OnExit,
-    /// Log filter.
-    pub log: String,
-    /// Where metrics are served; always loopback.
-    pub metrics: Option<SocketAddr>,
-    /// Coordinator and name in the fleet.
-    pub fleet: Option<(String, NodeName)>,
-    /// Whom this host believes.
-    pub trust: Option<TrustRoot>,
 }
 
 /// Everything that is wrong with the settings.
@@ -116,7 +85,11 @@ impl Settings {
         if !reqwest::Url::parse(&rpc).is_ok_and(|u| matches!(u.scheme(), "http" | "https")) {
             reader.wrong(format!("[node] rpc: {rpc:?} is no http address"));
         }
-        let stop = reader.parsed("node", "stop", &["WEMIXVISOR_STOP", "DAEMON_SHUTDOWN_GRACE"]);
+        let stop = reader.parsed::<common::time::Span>(
+            "node",
+            "stop",
+            &["WEMIXVISOR_STOP", "DAEMON_SHUTDOWN_GRACE"],
+        );
         let variant = reader.text("node", "variant", &[], None);
         let on_exit = reader.parsed::<OnExit>("agent", "on_exit", &["WEMIXVISOR_ON_EXIT"]);
         let log = reader.text("agent", "log", &["WEMIXVISOR_LOG"], None);
@@ -132,24 +105,18 @@ impl Settings {
         }
         reader.finish()?;
         let alone = if fleet.is_some() { OnExit::Leave } else { OnExit::Stop };
-        Ok(Settings {
-            home,
-            name,
-            args,
-            rpc,
-            stop: stop.unwrap_or(Span::mins(5)),
-            variant,
-            on_exit: on_exit.unwrap_or(alone),
-            log: log.unwrap_or_else(|| "info".to_owned()),
-            metrics,
-            fleet,
-            trust,
-        })
-    }
-
-    /// Where everything is.
-    pub fn layout(&self) -> Home {
-        Home::new(self.home.clone(), self.name.clone())
+        let mut settings = Settings::of(home, name);
+        settings.node.args = args;
+        settings.node.rpc = rpc;
+        settings.node.stop = stop.unwrap_or(settings.node.stop);
+        settings.node.variant = variant;
+        settings.agent = AgentSettings { on_exit: on_exit.unwrap_or(alone), metrics };
+        if let Some(log) = log {
+            settings.log.filter = log;
+        }
+        settings.fleet = fleet;
+        settings.trust = trust;
+        Ok(settings)
     }
 }
 
@@ -225,6 +192,7 @@ impl std::str::FromStr for OnExit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::time::Span;
 
     fn parse(text: &str, env: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let flags = Flags { home: Some("/nowhere".into()), name: Some("geth".into()), config: None };
@@ -234,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_sample_parses_as_it_is_and_with_every_key_on() {
-        assert_eq!(parse(SAMPLE, &[]).unwrap().on_exit, OnExit::Stop);
+        assert_eq!(parse(SAMPLE, &[]).unwrap().agent.on_exit, OnExit::Stop);
         let on: Vec<String> = SAMPLE
             .lines()
             .map(|line| match line.strip_prefix("# ") {
@@ -245,7 +213,7 @@ mod tests {
             .collect();
         let settings = parse(&on.join("\n"), &[]).unwrap();
         assert_eq!(settings.fleet.unwrap().1.as_str(), "val-01");
-        assert_eq!(settings.args.len(), 5);
+        assert_eq!(settings.node.args.len(), 5);
     }
 
     #[test]
@@ -273,8 +241,8 @@ mod tests {
     fn environment_wins_over_the_file_and_a_fleet_leaves_the_node() {
         let text = "schema = 1\n[node]\nstop = \"1m\"\n[fleet]\nurl = \"https://a\"\nnode = \"n\"\n[trust]\n";
         let settings = parse(text, &[("DAEMON_SHUTDOWN_GRACE", "30s")]).unwrap();
-        assert_eq!(settings.stop, Span::secs(30));
-        assert_eq!(settings.on_exit, OnExit::Leave);
+        assert_eq!(settings.node.stop, Span::secs(30));
+        assert_eq!(settings.agent.on_exit, OnExit::Leave);
         assert_eq!(settings.trust, None);
         assert!(parse("schema = 2", &[]).unwrap_err().to_string().contains("schema"));
         assert!(parse("[node", &[]).is_err());

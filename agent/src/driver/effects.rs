@@ -84,7 +84,7 @@ impl Driver {
             home: Arc::clone(&self.parts.home),
             coordinator,
             trust: self.parts.trust.clone(),
-            variant: self.parts.settings.variant.clone(),
+            variant: self.parts.settings.node.variant.clone(),
             chain: self.chain.subscribe(),
         };
         self.begin(async move { Event::Staged(stager.stage(order).await) });

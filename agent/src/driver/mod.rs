@@ -278,11 +278,11 @@ impl Driver {
             work.abort();
         }
         self.waiting_start = None;
-        if self.parts.settings.on_exit == OnExit::Leave {
+        if self.parts.settings.agent.on_exit == OnExit::Leave {
             tracing::info!("ending; the node is left running");
             return Ok(ExitCode::SUCCESS);
         }
-        let within = self.parts.settings.stop;
+        let within = self.parts.settings.node.stop;
         if self.parts.node.is_some() && self.stopping.is_none() {
             tracing::info!(%within, "ending; stopping the node first");
             self.stop(within);

@@ -1,0 +1,1 @@
+//! Backups of the node's data: made, listed, verified, pruned, restored.

@@ -1,0 +1,1 @@
+//! Fetches what a plan names by URL: size cap, resume, retries, checksums, archives.

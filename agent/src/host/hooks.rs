@@ -1,0 +1,1 @@
+//! Programs run around an upgrade.

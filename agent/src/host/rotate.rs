@@ -1,0 +1,1 @@
+//! Rotation of the node's output without losing a byte.

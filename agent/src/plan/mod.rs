@@ -1,0 +1,1 @@
+//! Upgrades this host decides: plan file, batch, schedule.

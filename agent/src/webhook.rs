@@ -1,0 +1,1 @@
+//! Tells events to a webhook.
