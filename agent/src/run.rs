@@ -1,5 +1,5 @@
 //! `wemixvisor run`: lock the home, see what is there, supervise until told to end.
-use crate::config::Settings;
+use crate::config::{Flags, Settings};
 use crate::driver::{Driver, Parts};
 use crate::home::Home;
 use crate::host::{download, found, lock};
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 ///
 /// # Errors
 /// When the home cannot be supervised; the node was not touched then.
-pub async fn run(settings: Settings, args: Vec<String>) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow::Result<ExitCode> {
     let home = Arc::new(settings.layout());
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -49,7 +49,21 @@ pub async fn run(settings: Settings, args: Vec<String>) -> anyhow::Result<ExitCo
     let prober = Prober::new(settings.node.rpc.clone())?;
     let (arrived_in, arrived) = mpsc::channel(1);
     let args = if args.is_empty() { settings.node.args.clone() } else { args };
-    let parts = Parts { home, settings, args, name, trust, coordinator, contact, prober, node, arrived };
+    let program = driver::own_program().context("finding this program's own file")?;
+    let parts = Parts {
+        home,
+        settings,
+        flags,
+        program,
+        args,
+        name,
+        trust,
+        coordinator,
+        contact,
+        prober,
+        node,
+        arrived,
+    };
     let (driver, outlets) = Driver::boot(parts, ledger, found)?;
     if let Some(coordinator) = driver.coordinator() {
         let driver::Outlets { reports, urgent } = &outlets;

@@ -1,14 +1,20 @@
 //! The command line.
+mod args;
 mod backup;
 mod config;
 mod doctor;
 mod enroll;
+mod exec;
 mod init;
+mod lifecycle;
 mod logs;
+mod manual;
 mod status;
 mod upgrade;
+mod version;
 
 use crate::config::{Flags, Settings, home_of};
+use crate::driver::Request;
 use crate::home::Home;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -38,12 +44,30 @@ pub struct Place {
     /// File name of the chain client [env: DAEMON_NAME]
     #[arg(long, global = true, value_name = "FILE NAME")]
     name: Option<String>,
+    /// cosmovisor's settings file, understood as it is
+    #[arg(long, short = 'c', global = true, value_name = "FILE")]
+    cosmovisor_config: Option<PathBuf>,
+    /// Whether the program was called `cosmovisor`
+    #[arg(skip)]
+    pub as_cosmovisor: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the node and supervise it; everything after `run` goes to the node as it is
     Run,
+    /// Run the node and supervise it, in the background; what follows our flags goes to the node
+    Start(lifecycle::Start),
+    /// Stop the node, then the agent
+    Stop(lifecycle::Stop),
+    /// Stop the node and start it again on its current release
+    Restart(lifecycle::RestartNode),
+    /// Let the running agent read its settings again
+    Reload,
+    /// Let the running agent become the executable that is on the disk now; the node goes on
+    ReplaceAgent,
+    /// Run a command of the chain client itself, by the current release (`attach`, `account` … need no `exec`)
+    Exec,
     /// Make a home around an executable, with a commented settings file
     Init(init::Init),
     /// Join a fleet
@@ -69,13 +93,34 @@ enum Command {
     /// Print the plan file
     ShowUpgradeInfo(upgrade::ShowUpgradeInfo),
     /// Print the version
-    Version,
+    Version(version::Version),
+    /// Print shell completions
+    Completions(manual::Completions),
+    /// Print the manual page
+    Man(manual::Man),
 }
 
 impl Place {
     /// What was said on the command line.
     pub fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), home: self.home.clone(), name: self.name.clone() }
+    }
+
+    /// The same flags again, for another process.
+    pub fn as_args(&self) -> Vec<OsString> {
+        let flags = [
+            ("--config", self.config.as_ref()),
+            ("--home", self.home.as_ref()),
+            ("--cosmovisor-config", self.cosmovisor_config.as_ref()),
+        ];
+        let mut args: Vec<OsString> = Vec::new();
+        for (flag, value) in flags.into_iter().filter_map(|(f, v)| Some((f, v?))) {
+            args.extend([flag.into(), value.into()]);
+        }
+        if let Some(name) = &self.name {
+            args.extend(["--name".into(), name.into()]);
+        }
+        args
     }
 
     /// The settings.
@@ -104,61 +149,58 @@ pub fn env(key: &str) -> Option<String> {
 /// # Errors
 /// What could not be done, for people.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let (own, args) = split_run(std::env::args_os().collect());
-    let cli = Cli::parse_from(own);
+    let line = args::part(std::env::args_os().collect());
+    if line.detached {
+        // Away from the terminal of `start`, which may close.
+        let _ = rustix::process::setsid();
+    }
+    let mut cli = Cli::parse_from(line.own);
+    cli.place.as_cosmovisor = line.as_cosmovisor;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .build()
-        .context("starting the runtime")?;
+    let place = &cli.place;
     match cli.command {
-        Command::Run => {
-            let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
-            let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
-            let settings = cli.place.settings()?;
-            log(&settings.log.filter)?;
-            // Not waited for: blocking work that is left only flushes files that nobody will use.
-            let code = runtime.block_on(crate::run::run(settings, args));
-            runtime.shutdown_background();
-            code
-        }
-        Command::Init(init) => init.run(&cli.place.settings()?),
-        Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
-        Command::Status(status) => status.run(&cli.place.home()?),
-        Command::Doctor => runtime.block_on(doctor::run(&cli.place.settings()?)),
-        Command::Config(config) => config.run(&cli.place),
-        Command::Backup(backup) => backup.run(&cli.place),
-        Command::Logs(logs) => logs.run(&cli.place),
-        Command::Upgrade(upgrade) => upgrade.run(&cli.place),
-        Command::AddUpgrade(add) => add.run(&cli.place),
-        Command::AddBatchUpgrade(add) => add.run(&cli.place),
-        Command::PrepareUpgrade(prepare) => prepare.run(&cli.place),
-        Command::ShowUpgradeInfo(show) => show.run(&cli.place),
-        Command::Version => {
-            println!("wemixvisor {}", env!("CARGO_PKG_VERSION"));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Run => supervise(place, line.node),
+        Command::Start(start) if start.foreground => supervise(place, line.node),
+        Command::Start(start) => start.run(place, &line.node),
+        Command::Stop(stop) => stop.run(place),
+        Command::Restart(restart) => restart.run(place),
+        Command::Reload => lifecycle::tell(&place.home()?, &Request::Reload),
+        Command::ReplaceAgent => lifecycle::tell(&place.home()?, &Request::Replace),
+        Command::Exec => exec::run(place, &line.node),
+        Command::Init(init) => init.run(&place.settings()?),
+        Command::Enroll(enroll) => runtime()?.block_on(enroll.run(&place.home()?)),
+        Command::Status(status) => status.run(&place.home()?),
+        Command::Doctor => runtime()?.block_on(doctor::run(&place.settings()?)),
+        Command::Config(config) => config.run(place),
+        Command::Backup(backup) => backup.run(place),
+        Command::Logs(logs) => logs.run(place),
+        Command::Upgrade(upgrade) => upgrade.run(place),
+        Command::AddUpgrade(add) => add.run(place),
+        Command::AddBatchUpgrade(add) => add.run(place),
+        Command::PrepareUpgrade(prepare) => prepare.run(place),
+        Command::ShowUpgradeInfo(show) => show.run(place),
+        Command::Version(version) => version.run(place),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     }
 }
 
-/// Parts the command line after `run`: what follows belongs to the node, flags that we know as well included.
-fn split_run(args: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
-    let mut at = 1;
-    while let Some(arg) = args.get(at) {
-        let text = arg.to_string_lossy();
-        match text.as_ref() {
-            "--config" | "--home" | "--name" => at += 2,
-            flag if flag.starts_with('-') => at += 1,
-            "run" => {
-                let mut own = args;
-                let node = own.split_off(at + 1);
-                return (own, node);
-            }
-            _ => break,
-        }
-    }
-    (args, Vec::new())
+/// One thread does everything; a few more only wait for the disk.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(2).build().context("starting the runtime")
+}
+
+fn supervise(place: &Place, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
+    let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
+    let settings = place.settings()?;
+    log(&settings.log.filter)?;
+    let runtime = runtime()?;
+    // Not waited for: blocking work that is left only flushes files that nobody will use.
+    let code = runtime.block_on(crate::run::run(settings, place.flags(), args));
+    runtime.shutdown_background();
+    code
 }
 
 fn log(filter: &str) -> anyhow::Result<()> {
@@ -172,23 +214,4 @@ fn log(filter: &str) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_after_run_is_the_nodes() {
-        let split = |line: &str| {
-            let (own, node) = split_run(line.split(' ').map(OsString::from).collect());
-            let text = |list: Vec<OsString>| list.join(&OsString::from(" ")).into_string().unwrap();
-            (text(own), text(node))
-        };
-        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(split("w run --config x run --help"), both("w run", "--config x run --help"));
-        assert_eq!(split("w --home run run --home y"), both("w --home run run", "--home y"));
-        assert_eq!(split("w --home=/a run"), both("w --home=/a run", ""));
-        assert_eq!(split("w status run"), both("w status run", ""));
-    }
 }

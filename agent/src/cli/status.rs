@@ -1,6 +1,7 @@
 //! `wemixvisor status`: asks the running agent; without one it tells what is written down.
+use crate::ask::{AskError, ask};
 use crate::clock;
-use crate::driver::Status;
+use crate::driver::{Answer, Request, Status};
 use crate::home::Home;
 use crate::host::launch::Record;
 use crate::host::proc;
@@ -8,10 +9,7 @@ use crate::ledger;
 use clap::{Args, ValueEnum};
 use common::wire::v1::ProcessState;
 use serde_json::json;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Exit code when no agent runs, as service managers use it.
 const NOT_RUNNING: u8 = 3;
@@ -33,7 +31,13 @@ enum Output {
 impl StatusArgs {
     /// Prints the status; exit code 3 when no agent runs.
     pub fn run(&self, home: &Home) -> anyhow::Result<ExitCode> {
-        match ask(home) {
+        let status = match ask(home, &Request::Status) {
+            Ok(Answer::Status(status)) => Some(status),
+            Ok(_) => anyhow::bail!("the running agent answered something else; is it of another version?"),
+            Err(AskError::Nobody(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        match status {
             Some(status) if self.output == Output::Json => {
                 println!("{}", serde_json::to_string_pretty(&status)?);
                 Ok(ExitCode::SUCCESS)
@@ -67,16 +71,6 @@ impl StatusArgs {
         rows(&lines);
         Ok(())
     }
-}
-
-fn ask(home: &Home) -> Option<Status> {
-    // Socket paths are limited to about a hundred bytes; relative to here they are short.
-    std::env::set_current_dir(home.root()).ok()?;
-    let mut stream = UnixStream::connect(Home::control_name()).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).ok()?;
-    serde_json::from_slice(&said).ok()
 }
 
 fn running(status: &Status) -> Vec<(&'static str, String)> {

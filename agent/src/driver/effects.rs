@@ -1,7 +1,9 @@
 //! One effect after the other.
+use super::ending::End;
 use super::{Driver, Message, Stopping};
+use crate::config::Output;
 use crate::host::download::{Order, Stager};
-use crate::host::process::{self, Node};
+use crate::host::process::{self, Exit, Node};
 use crate::host::{preflight, switch};
 use crate::{clock, ledger};
 use anyhow::Context;
@@ -33,6 +35,7 @@ impl Driver {
             }
             Effect::Preflight { release } => self.preflight(release),
             Effect::Stop { within } => self.stop(within),
+            Effect::Prepare { release } => self.prepare(release),
             Effect::Switch { release } => {
                 let result = switch::switch(&self.parts.home, &release);
                 self.queue.push_back(Event::Switched(result));
@@ -135,7 +138,15 @@ impl Driver {
             tracing::error!(pid = node.record.pid, "a start with a node running; it is kept");
             return self.queue.push_back(Event::Started(Ok(node.record.pid)));
         }
-        let result = process::start(&self.parts.home, &release, &self.parts.args).await;
+        if !self.parts.settings.upgrade.restart_after && self.machine.has_switched() {
+            tracing::info!(release = %release.name, "switched; the settings say that the node is not started after it");
+            return self.end = Some(End::With(0));
+        }
+        let log = match self.parts.settings.node.output {
+            Output::File => Some(self.parts.settings.log.node_file.as_path()),
+            Output::Inherit => None,
+        };
+        let result = process::start(&self.parts.home, &release, &self.parts.args, log).await;
         let event = match result {
             Ok(node) => {
                 let pid = node.record.pid;
@@ -174,18 +185,23 @@ impl Driver {
         });
     }
 
-    pub(super) fn gone(&mut self, pid: u32, exit: String) {
+    pub(super) fn gone(&mut self, pid: u32, exit: Exit) {
         if self.parts.node.as_ref().is_none_or(|n| n.record.pid != pid) {
             return;
         }
-        tracing::info!(pid, exit, "the node ended");
+        tracing::info!(pid, %exit, "the node ended");
         self.parts.node = None;
         self.health = common::wire::v1::NodeHealth::default();
         let _ = std::fs::remove_file(self.parts.home.process());
-        self.queue.push_back(match self.stopping.take() {
-            Some(stopping) => Event::Stopped(Ok(elapsed(stopping.since))),
-            None => Event::Exited { exit },
-        });
+        if let Some(stopping) = self.stopping.take() {
+            return self.queue.push_back(Event::Stopped(Ok(elapsed(stopping.since))));
+        }
+        // The chain may have written its plan with its last breath.
+        self.poll_plans();
+        match self.ends_with(exit) {
+            Some(code) => self.end = Some(End::With(code)),
+            None => self.queue.push_back(Event::Exited { exit: exit.to_string() }),
+        }
     }
 }
 

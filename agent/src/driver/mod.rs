@@ -1,16 +1,18 @@
 //! Carries out what the machine wants, one effect after the other, and tells it what happened.
 mod control;
 mod effects;
+mod ending;
+mod plans;
 
-pub use control::Status;
+pub use control::{Answer, Request, Status};
+pub use ending::own_program;
 
 use crate::clock;
-use crate::config::{OnExit, Settings};
+use crate::config::{Flags, Settings};
 use crate::home::Home;
 use crate::host::disk;
-use crate::host::process::Node;
+use crate::host::process::{Exit, Node};
 use crate::host::verify::ChainId;
-use crate::ledger;
 use crate::probe::{Look, Prober};
 use crate::sync::coordinator::Coordinator;
 use crate::sync::{Arrived, Contact};
@@ -19,12 +21,13 @@ use common::machine::{Event, Found, Ledger, Machine, Probe, WATCH};
 use common::manifest::TrustRoot;
 use common::release::InstalledRelease;
 use common::time::{Span, UnixMs};
-use common::wire::v1::{FaultCode, NodeHealth, SyncRequest};
+use common::wire::v1::{NodeHealth, SyncRequest};
+use ending::{End, Signals};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -33,8 +36,6 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_millis(500);
 /// A node whose RPC is not up is looked at more often for so long after its start.
 const JUST_STARTED: Span = Span::mins(2);
-/// How long the rest of a session may take to end after SIGKILL before the stop counts as failed.
-const AFTER_KILL: Duration = Duration::from_secs(15);
 
 /// What a driver is made of.
 pub struct Parts {
@@ -42,6 +43,10 @@ pub struct Parts {
     pub home: Arc<Home>,
     /// The settings.
     pub settings: Settings,
+    /// What the command line said, to read the settings again.
+    pub flags: Flags,
+    /// Where this program was started from.
+    pub program: PathBuf,
     /// Arguments of the node.
     pub args: Vec<String>,
     /// The node's name.
@@ -71,8 +76,9 @@ pub struct Outlets {
 /// What background work tells the driver.
 enum Message {
     Done { job: u64, event: Box<Event> },
-    Gone { pid: u32, exit: String },
+    Gone { pid: u32, exit: Exit },
     Looked { pid: u32, prober: Box<Prober>, look: Box<Look> },
+    Asked(control::Asked),
 }
 
 /// A stop that is under way.
@@ -97,6 +103,7 @@ pub struct Driver {
     every: Span,
     waiting_start: Option<(InstalledRelease, UnixMs)>,
     stopping: Option<Stopping>,
+    end: Option<End>,
     reports: watch::Sender<SyncRequest>,
     urgent: watch::Sender<u64>,
     chain: watch::Sender<Option<ChainId>>,
@@ -130,6 +137,7 @@ impl Driver {
             every: WATCH,
             waiting_start: None,
             stopping: None,
+            end: None,
             reports,
             urgent,
             chain,
@@ -162,20 +170,20 @@ impl Driver {
     /// # Errors
     /// When the ledger cannot be written any more: the next agent goes on from what is durable.
     pub async fn run(mut self) -> anyhow::Result<ExitCode> {
-        let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        // A terminal that closes is no reason to end.
-        let _hang_up = signal(SignalKind::hangup())?;
+        let mut signals = Signals::listen()?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let control = control::listen()?;
+        control::listen(self.post.clone())?;
         loop {
             self.drain().await?;
+            if let Some(end) = self.end.take() {
+                return self.finish(end, &mut signals).await;
+            }
             let start_at = self.waiting_start.as_ref().map(|(_, at)| *at);
             tokio::select! {
-                () = ended(&mut ends) => return self.end(&mut ends).await,
+                told = signals.next() => self.told(&told),
                 Some(message) = self.inbox.recv() => self.message(message),
                 Some(arrived) = self.parts.arrived.recv() => self.arrived(arrived).await?,
-                Ok((stream, _)) = control.accept() => self.answer(stream),
                 () = until(start_at) => self.start_now().await,
                 _ = ticks.tick() => self.tick(),
                 () = tokio::time::sleep_until(self.next_probe) => self.look(),
@@ -215,6 +223,7 @@ impl Driver {
             Message::Done { .. } => {}
             Message::Gone { pid, exit } => self.gone(pid, exit),
             Message::Looked { pid, prober, look } => self.looked(pid, prober, *look),
+            Message::Asked(asked) => self.asked(asked),
         }
     }
 
@@ -271,56 +280,6 @@ impl Driver {
     fn since_start(&self) -> Span {
         self.parts.node.as_ref().map_or(Span::ZERO, |n| clock::now().since(n.record.since))
     }
-
-    /// The end of the agent.
-    async fn end(mut self, ends: &mut [Signal; 2]) -> anyhow::Result<ExitCode> {
-        if let Some((_, work)) = self.work.take() {
-            work.abort();
-        }
-        self.waiting_start = None;
-        if self.parts.settings.agent.on_exit == OnExit::Leave {
-            tracing::info!("ending; the node is left running");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let within = self.parts.settings.node.stop;
-        if self.parts.node.is_some() && self.stopping.is_none() {
-            tracing::info!(%within, "ending; stopping the node first");
-            self.stop(within);
-        }
-        let mut ticks = tokio::time::interval(Duration::from_millis(100));
-        while self.parts.node.is_some() && self.stopping.is_some() {
-            tokio::select! {
-                Some(Message::Gone { pid, exit }) = self.inbox.recv() => self.gone(pid, exit),
-                () = ended(ends) => tracing::info!("the node is being stopped already"),
-                _ = ticks.tick() => self.check_stop(),
-            }
-        }
-        if self.parts.node.is_some() {
-            anyhow::bail!("the node did not end, not even by SIGKILL");
-        }
-        // The stop was asked of the agent, not of the machine: its ledger stays as it is.
-        ledger::write(&self.parts.home.ledger(), self.machine.ledger())?;
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// Kills what does not stop in time, and gives up on what cannot be killed.
-    fn check_stop(&mut self) {
-        let (Some(stopping), Some(node)) = (&mut self.stopping, &self.parts.node) else { return };
-        let now = Instant::now();
-        match stopping.killed {
-            None if now >= stopping.kill_at => {
-                tracing::warn!(pid = node.record.pid, "the node did not stop in time; SIGKILL");
-                stopping.killed = Some(now);
-                node.kill();
-            }
-            Some(killed) if now >= killed + AFTER_KILL => {
-                let detail = format!("process {} did not end after SIGKILL", node.record.pid);
-                self.stopping = None;
-                self.queue.push_back(Event::Stopped(Err(clock::fault(FaultCode::StopFailed, detail))));
-            }
-            _ => {}
-        }
-    }
 }
 
 fn request(parts: &Parts, machine: &Machine, health: NodeHealth) -> SyncRequest {
@@ -329,14 +288,6 @@ fn request(parts: &Parts, machine: &Machine, health: NodeHealth) -> SyncRequest 
         generation: machine.ledger().instruction.generation,
         hold: false,
         report: machine.report(clock::now(), env!("CARGO_PKG_VERSION"), health),
-    }
-}
-
-async fn ended(ends: &mut [Signal; 2]) {
-    let [terminate, interrupt] = ends;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }
 

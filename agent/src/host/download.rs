@@ -233,7 +233,8 @@ fn staged(manifest: Manifest, artifact: Artifact) -> StagedRelease {
         },
         activation_height: manifest.activation.height(),
         irreversible: manifest.irreversible,
-        artifact,
+        at_height: matches!(manifest.activation, common::manifest::Activation::AtHeight { .. }),
+        artifact: Some(artifact),
     }
 }
 

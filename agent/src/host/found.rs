@@ -85,6 +85,7 @@ fn unrecorded(home: &Home) -> Option<Node> {
         device,
         inode,
         script: false,
+        cgroup: None,
         stopping: None,
         asked: false,
     };

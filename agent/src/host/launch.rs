@@ -4,7 +4,7 @@
 //!
 //! So the record is there before the node runs, whenever the agent dies; and the lock, which is held
 //! without a gap from before the fork to the node's end, makes a second node impossible.
-use super::{files, proc};
+use super::{cgroup, files, proc};
 use crate::clock;
 use common::release::Digest;
 use common::time::UnixMs;
@@ -31,8 +31,11 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Its working folder.
     pub folder: PathBuf,
-    /// Takes its output.
-    pub log: PathBuf,
+    /// Takes its output; `None`: it has the agent's own.
+    pub log: Option<PathBuf>,
+    /// The control group it is put in.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     /// Takes the process record.
     pub record: PathBuf,
 }
@@ -57,6 +60,9 @@ pub struct Record {
     /// Whether it is a script, so that the process shows its interpreter.
     #[serde(default)]
     pub script: bool,
+    /// Its control group, when it has one of its own.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     /// When it was decided to send its one SIGTERM.
     #[serde(default)]
     pub stopping: Option<UnixMs>,
@@ -95,14 +101,29 @@ enum LaunchError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Becomes the node; returns only when that fails, after saying why on standard output.
+/// Becomes the node; returns only when that fails, after saying why into the pipe that is its standard input.
 pub fn become_node(order: &str) -> ExitCode {
     // The agent reads this pipe: nothing and end-of-file means that the exec succeeded.
-    let Ok(pipe) = fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3) else { return ExitCode::FAILURE };
+    let Ok(pipe) = fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return ExitCode::FAILURE };
     let Err(error) = launch(order);
     let prefix = if matches!(error, LaunchError::Digest { .. }) { "digest: " } else { "" };
     let _ = writeln!(File::from(pipe), "{prefix}{error}");
     ExitCode::FAILURE
+}
+
+/// Nothing to read, and its output where it belongs.
+fn redirect<F: FnOnce(io::Error) -> LaunchError>(
+    log: Option<&Path>,
+    io: &impl Fn(&'static str, &Path) -> F,
+) -> Result<(), LaunchError> {
+    let null = Path::new("/dev/null");
+    let nothing = File::open(null).map_err(io("opening", null))?;
+    rustix::stdio::dup2_stdin(&nothing).map_err(|e| io("reading from", null)(e.into()))?;
+    let Some(path) = log else { return Ok(()) };
+    let log = OpenOptions::new().create(true).append(true).mode(0o640).open(path);
+    let log = log.map_err(io("opening", path))?;
+    rustix::stdio::dup2_stdout(&log).map_err(|e| io("writing to", path)(e.into()))?;
+    rustix::stdio::dup2_stderr(&log).map_err(|e| io("writing to", path)(e.into()))
 }
 
 fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
@@ -130,14 +151,12 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
         device: checked.dev(),
         inode: checked.ino(),
         script: &first == b"#!",
+        cgroup: joined(order.cgroup.as_deref()),
         stopping: None,
         asked: false,
     };
     record.write(&order.record).map_err(io("writing", &order.record))?;
-    let log = OpenOptions::new().create(true).append(true).mode(0o640).open(&order.log);
-    let log = log.map_err(io("opening", &order.log))?;
-    rustix::stdio::dup2_stdout(&log).map_err(|e| io("writing to", &order.log)(e.into()))?;
-    rustix::stdio::dup2_stderr(&log).map_err(|e| io("writing to", &order.log)(e.into()))?;
+    redirect(order.log.as_deref(), &io)?;
     let now = std::fs::metadata(&order.exe).map_err(io("looking at", &order.exe))?;
     let same = |m: &std::fs::Metadata| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec());
     let error = if same(&now) == same(&checked) {
@@ -148,4 +167,11 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
     };
     let _ = std::fs::remove_file(&order.record);
     Err(error)
+}
+
+/// The control group this process is in now; the session has to do where that fails.
+fn joined(group: Option<&Path>) -> Option<PathBuf> {
+    let group = group?;
+    cgroup::join(group).ok()?;
+    Some(group.to_owned())
 }

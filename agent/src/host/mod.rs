@@ -1,5 +1,6 @@
 //! The host: files, processes, disk.
 pub mod backup;
+pub mod cgroup;
 pub mod disk;
 pub mod download;
 pub mod fetch;

@@ -1,6 +1,6 @@
 //! The node process: started, watched, stopped. Never killed because the agent ends.
 use super::launch::{COMMAND, Launch, Record};
-use super::{lock, proc};
+use super::{cgroup, lock, proc};
 use crate::clock;
 use crate::home::Home;
 use common::release::InstalledRelease;
@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,38 @@ use tokio::sync::oneshot;
 
 /// How long the way from fork to exec may take; the digest of the executable is computed in it.
 const EXEC_WITHIN: Duration = Duration::from_secs(60);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// It was started by an agent before this one, so nobody can tell.
+    Unknown,
+}
+
+impl Exit {
+    /// The exit code of an agent that ends because of it: the node's own, 128 + n for a signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
+            Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
+            Exit::Unknown => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => write!(f, "signal {signal}"),
+            Exit::Unknown => f.write_str("ended, status unknown"),
+        }
+    }
+}
 
 /// A node process that runs.
 #[derive(Debug, Clone)]
@@ -50,7 +83,7 @@ impl Node {
 
     /// Waits for the end of the process and says how it ended. A thread of its own sleeps in the kernel
     /// for it: it costs nothing while the node lives, and needs no signal handler.
-    pub async fn gone(&self) -> String {
+    pub async fn gone(&self) -> Exit {
         let (tell, told) = oneshot::channel();
         let fd = Arc::clone(&self.fd);
         let watcher = std::thread::Builder::new().name("node-end".to_owned()).stack_size(64 * 1024);
@@ -58,8 +91,16 @@ impl Node {
             let _ = tell.send(wait_for_end(&fd));
         });
         match spawned {
-            Ok(_) => told.await.unwrap_or_else(|_| "its end could not be watched".to_owned()),
-            Err(e) => format!("its end could not be watched: {e}"),
+            Ok(_) => told.await.unwrap_or(Exit::Unknown),
+            Err(error) => {
+                tracing::error!(%error, "no thread to watch the node with; looking instead");
+                while proc::stat(self.record.pid)
+                    .is_some_and(|s| s.start_ticks == self.record.start_ticks && s.state != 'Z')
+                {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Exit::Unknown
+            }
         }
     }
 
@@ -89,6 +130,9 @@ impl Node {
     /// Sends SIGKILL to the process and all of its session.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
+        if let Some(group) = &self.record.cgroup {
+            cgroup::kill(group);
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -97,9 +141,16 @@ impl Node {
         send(&others, signal);
     }
 
-    /// Living processes of the node's session other than the node.
+    /// Living processes of the node's session, and of its control group, other than the node.
     pub fn rest(&self) -> Vec<u32> {
         let mut members = proc::session_members(self.record.pid);
+        if let Some(group) = &self.record.cgroup {
+            members.extend(
+                cgroup::members(group).into_iter().filter(|p| proc::stat(*p).is_some_and(|s| s.state != 'Z')),
+            );
+            members.sort_unstable();
+            members.dedup();
+        }
         members.retain(|pid| *pid != self.record.pid);
         members
     }
@@ -111,23 +162,23 @@ impl Node {
 }
 
 /// Sleeps until the process behind a pidfd has ended, and takes its status where it is our child.
-fn wait_for_end(fd: &OwnedFd) -> String {
+fn wait_for_end(fd: &OwnedFd) -> Exit {
     loop {
         match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], None) {
             Ok(n) if n > 0 => break,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return format!("its end could not be watched: {e}"),
+            Err(_) => return Exit::Unknown,
         }
     }
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match rustix::process::waitid(WaitId::PidFd(fd.as_fd()), options) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("signal {signal}"),
-            (None, None) => "ended".to_owned(),
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Unknown,
         },
         // Adopted: its parent was an agent before this one, so nobody can tell its status.
-        _ => "ended, status unknown".to_owned(),
+        _ => Exit::Unknown,
     }
 }
 
@@ -141,7 +192,12 @@ fn send(pids: &[u32], signal: Signal) {
 ///
 /// # Errors
 /// [`FaultCode::DigestMismatch`] or [`FaultCode::BinaryUnusable`]; no process is left then.
-pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> Result<Node, Fault> {
+pub async fn start(
+    home: &Home,
+    release: &InstalledRelease,
+    args: &[String],
+    log: Option<&Path>,
+) -> Result<Node, Fault> {
     let unusable = |e: &dyn std::fmt::Display| clock::fault(FaultCode::BinaryUnusable, e);
     let path = home.binary(&release.name);
     let exe = path.canonicalize().map_err(|e| unusable(&format!("{}: {e}", path.display())))?;
@@ -150,7 +206,8 @@ pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> 
         digest: release.digest,
         args: args.to_vec(),
         folder: home.root().to_owned(),
-        log: home.node_log(),
+        log: log.map(Path::to_owned),
+        cgroup: cgroup::for_node(),
         record: home.process(),
     };
     let order = serde_json::to_string(&order).map_err(|e| unusable(&e))?;
@@ -160,8 +217,7 @@ pub async fn start(home: &Home, release: &InstalledRelease, args: &[String]) -> 
     let child = Command::new("/proc/self/exe")
         .arg(COMMAND)
         .arg(order)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(writer))
+        .stdin(Stdio::from(writer))
         .spawn()
         .map_err(|e| unusable(&format!("starting {}: {e}", path.display())))?;
     drop(lock);

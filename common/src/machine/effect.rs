@@ -28,12 +28,19 @@ pub enum Effect {
         /// Patience.
         within: Span,
     },
+    /// With the node down: back up and run the hooks, in that order; ends with `Event::Prepared`. May be asked again
+    /// after a crash of the agent in the middle of it.
+    Prepare {
+        /// The release that is about to be switched to.
+        release: InstalledRelease,
+    },
     /// Make `current` point to this release, atomically; ends with `Event::Switched`.
     Switch {
         /// The release.
         release: InstalledRelease,
     },
-    /// Check the digest of `current` and execute it; ends with `Event::Started`.
+    /// Check the digest of `current` and execute it; ends with `Event::Started`. It takes the place of a `Start`
+    /// that still waits for its instant.
     Start {
         /// The release `current` must be; anything else is refused.
         release: InstalledRelease,

@@ -1,5 +1,5 @@
 //! What happens to the machine.
-use super::Ledger;
+use super::{HostPlan, Ledger};
 use crate::release::{Artifact, Digest, InstalledRelease};
 use crate::time::{Span, UnixMs};
 use crate::wire::v1::{Fault, Instruction};
@@ -21,12 +21,20 @@ pub enum Event {
         /// Coordinator's clock minus agent's clock in milliseconds.
         clock_ahead_ms: i64,
     },
+    /// What this host's own plans ask for next; `None` when nothing is pending.
+    Planned(Option<Box<HostPlan>>),
+    /// Releases that failed here may be tried again.
+    Forgiven,
+    /// The node is to be stopped and started again on its current release.
+    RestartAsked,
     /// The manifest is fetched and verified and the artifact verified in its final place, or why not.
     Staged(Result<StagedRelease, Fault>),
     /// The pre-flight checks passed, or why not.
     Preflighted(Result<(), Fault>),
     /// The node process is gone after a stop that was asked for, or it would not go.
     Stopped(Result<Span, Fault>),
+    /// Backup and hooks are done, or why the switch must not be.
+    Prepared(Result<(), Fault>),
     /// `current` points to the release asked for, or why not.
     Switched(Result<(), Fault>),
     /// The node process was executed, or why not.
@@ -47,12 +55,14 @@ pub enum Event {
 pub struct StagedRelease {
     /// As it will be installed; its digest is that of the executable.
     pub installed: InstalledRelease,
-    /// Its artifact.
-    pub artifact: Artifact,
+    /// Its artifact; `None` for a release without a manifest.
+    pub artifact: Option<Artifact>,
     /// First height under its rules.
     pub activation_height: Option<u64>,
     /// Whether it forbids going back.
     pub irreversible: bool,
+    /// Whether the signatures allow the switch at that height without a permission (at-height mode).
+    pub at_height: bool,
 }
 
 /// The host as found at start.

@@ -1,8 +1,9 @@
 //! What an instruction makes the machine do.
+use super::plan::{Leave, Order};
 use super::{CLOCK_SKEW, Effect, Machine, Pending};
 use crate::release::ReleaseRef;
 use crate::time::UnixMs;
-use crate::wire::v1::{AgentPhase, Direction, FaultCode, Goal, Instruction, Permission};
+use crate::wire::v1::{AgentPhase, Direction, FaultCode, Instruction, Permission};
 
 impl Machine {
     pub(super) fn instructed(
@@ -42,8 +43,8 @@ impl Machine {
 
     /// Whether the node is being stopped, switched or started: a way that is walked to its end.
     pub(super) fn committed(&self) -> bool {
-        use AgentPhase::{Probing, Starting, Stopping, Switching};
-        matches!(self.ledger.phase, Stopping | Switching | Starting | Probing)
+        use AgentPhase::{Preparing, Probing, Starting, Stopping, Switching};
+        matches!(self.ledger.phase, Stopping | Preparing | Switching | Starting | Probing)
     }
 
     /// Whether the driver is busy with `Stage`.
@@ -59,30 +60,28 @@ impl Machine {
     /// Whether what the instruction asks for is already so.
     pub(super) fn settled(&self) -> bool {
         let ledger = &self.ledger;
-        match (&ledger.instruction.goal, &ledger.instruction.release) {
-            (Goal::Run, _) => ledger.phase == AgentPhase::Idle,
-            (Goal::Stage | Goal::Switch { .. }, Some(release)) => match ledger.phase {
+        match self.order() {
+            Order::Run => ledger.phase == AgentPhase::Idle,
+            Order::Stage(release) | Order::Switch(release, _) => match ledger.phase {
                 AgentPhase::Done => ledger.current_manifest == Some(release.manifest),
-                AgentPhase::Failed => ledger.target.as_ref() == Some(release),
+                AgentPhase::Failed => ledger.target.as_ref() == Some(&release),
                 _ => false,
             },
-            (Goal::Stage | Goal::Switch { .. }, None) => true,
-            (Goal::Rollback { .. }, _) => {
-                ledger.phase == AgentPhase::Done && ledger.direction == Direction::Back
-            }
+            Order::Nameless => true,
+            Order::Back(..) => ledger.phase == AgentPhase::Done && ledger.direction == Direction::Back,
         }
     }
 
     /// Begins what the stored instruction asks for. Only called when nothing is half way.
     pub(super) fn pursue(&mut self, now: UnixMs, out: &mut Vec<Effect>) {
-        match (self.ledger.instruction.goal.clone(), self.ledger.instruction.release.clone()) {
-            (Goal::Run, _) => self.leave_off(now, out),
-            (Goal::Stage | Goal::Switch { .. }, Some(release)) => self.work_towards(now, release, out),
-            (Goal::Stage | Goal::Switch { .. }, None) => {
+        match self.order() {
+            Order::Run => self.leave_off(now, out),
+            Order::Stage(release) | Order::Switch(release, _) => self.work_towards(now, release, out),
+            Order::Nameless => {
                 self.leave_off(now, out);
                 self.refuse(now, FaultCode::ManifestUnavailable, "the instruction names no release".into());
             }
-            (Goal::Rollback { permission }, _) => self.order_back(now, &permission, out),
+            Order::Back(release, permission) => self.order_back(now, release, &permission, out),
         }
     }
 
@@ -100,6 +99,7 @@ impl Machine {
         ledger.artifact = None;
         ledger.activation_height = None;
         ledger.irreversible = false;
+        ledger.authorised_height = None;
         ledger.destination = None;
         ledger.fault = None;
         ledger.failed = false;
@@ -134,7 +134,7 @@ impl Machine {
             self.ledger.target = Some(release.clone());
             self.enter(now, AgentPhase::Downloading);
             self.ledger.phase_since = now;
-            let within = self.ledger.instruction.limits.download;
+            let within = self.limits().download;
             let stage = [Effect::Stage { release, within }, Effect::Report];
             self.commit(out, cancel.into_iter().chain(stage));
         }
@@ -152,27 +152,49 @@ impl Machine {
 
     /// Begins the switch when everything is ready and allowed.
     pub(super) fn try_switch(&mut self, now: UnixMs, out: &mut Vec<Effect>) {
-        let Goal::Switch { permission } = self.ledger.instruction.goal.clone() else { return };
+        let Order::Switch(release, leave) = self.order() else { return };
         let Some(staged) = self.ledger.staged.clone() else { return };
-        let ready =
-            self.ledger.phase == AgentPhase::Ready && self.ledger.instruction.release == self.ledger.target;
-        if !ready {
+        if self.ledger.phase != AgentPhase::Ready || self.ledger.target.as_ref() != Some(&release) {
             return;
         }
-        if let Some(why) = self.unusable(now, &permission) {
-            if self.refuse(now, FaultCode::PermissionExpired, why) {
+        let refused = match &leave {
+            Leave::Permission(permission) => {
+                self.unusable(now, permission).map(|why| (FaultCode::PermissionExpired, why))
+            }
+            Leave::Manifest if self.ledger.authorised_height.is_none() => {
+                let why = format!("the signed manifest of {} allows no switch at a height", release.name);
+                Some((FaultCode::NotAuthorised, why))
+            }
+            Leave::Manifest | Leave::Plan => None,
+        };
+        if let Some((code, why)) = refused {
+            if self.refuse(now, code, why) {
                 out.push(Effect::Report);
             }
             return;
         }
+        let due = match &leave {
+            Leave::Permission(_) => true,
+            Leave::Manifest => self.due(now, self.ledger.authorised_height),
+            Leave::Plan => self.due(now, self.ledger.plan.as_ref().and_then(|p| p.height)),
+        };
+        if !due {
+            return;
+        }
         self.ledger.direction = Direction::Forward;
         self.ledger.failed = false;
-        self.begin_stop(now, permission.id, staged, None, out);
+        let permission = if let Leave::Permission(p) = leave { Some(p.id) } else { None };
+        self.begin_stop(now, permission, staged, None, out);
     }
 
-    fn order_back(&mut self, now: UnixMs, permission: &Permission, out: &mut Vec<Effect>) {
+    fn order_back(
+        &mut self,
+        now: UnixMs,
+        release: Option<ReleaseRef>,
+        permission: &Permission,
+        out: &mut Vec<Effect>,
+    ) {
         let cancel = self.cancel();
-        let release = self.ledger.instruction.release.clone();
         let runs_it = match &release {
             Some(release) => self.ledger.current_manifest == Some(release.manifest),
             None => self.ledger.previous.is_some(),
@@ -198,7 +220,7 @@ impl Machine {
                 self.forget_target();
                 self.ledger.target = release;
                 self.ledger.direction = Direction::Back;
-                self.begin_stop(now, permission.id, previous, cancel, out);
+                self.begin_stop(now, Some(permission.id), previous, cancel, out);
             }
             (_, refused) => {
                 if let Some((code, why)) = refused {
@@ -212,19 +234,20 @@ impl Machine {
     fn begin_stop(
         &mut self,
         now: UnixMs,
-        permission: u64,
+        permission: Option<u64>,
         destination: crate::release::InstalledRelease,
         cancel: Option<Effect>,
         out: &mut Vec<Effect>,
     ) {
         self.refusal = None;
         self.ledger.fault = None;
-        self.ledger.spent_permission = permission;
+        self.ledger.spent_permission = permission.unwrap_or(self.ledger.spent_permission);
         self.ledger.destination = Some(destination);
         self.enter(now, AgentPhase::Stopping);
-        self.pending = Some(Pending::Stop);
-        let within = self.ledger.instruction.limits.stop;
-        self.commit(out, cancel.into_iter().chain([Effect::Stop { within }, Effect::Report]));
+        // A restart that was asked for may be stopping the node already; its end is this one's.
+        let begun = self.pending.replace(Pending::Stop) == Some(Pending::Stop);
+        let stop = (!begun).then_some(Effect::Stop { within: self.limits().stop });
+        self.commit(out, cancel.into_iter().chain(stop).chain([Effect::Report]));
     }
 }
 

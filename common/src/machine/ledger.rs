@@ -1,4 +1,5 @@
 //! What an agent keeps on disk. Intent is written before an effect, the result after it.
+use super::HostPlan;
 use crate::id::ReleaseName;
 use crate::release::{Artifact, Digest, InstalledRelease, ReleaseRef};
 use crate::time::{Span, UnixMs};
@@ -29,6 +30,12 @@ pub struct Ledger {
     /// Whether the target's manifest forbids going back.
     #[serde(default)]
     pub irreversible: bool,
+    /// The height at which the target's signed manifest allows the switch without a permission.
+    #[serde(default)]
+    pub authorised_height: Option<u64>,
+    /// What this host's own plans ask for next.
+    #[serde(default)]
+    pub plan: Option<HostPlan>,
     /// The release `current` points to.
     pub current: InstalledRelease,
     /// The release before `current`.
@@ -93,6 +100,8 @@ impl Ledger {
             artifact: None,
             activation_height: None,
             irreversible: false,
+            authorised_height: None,
+            plan: None,
             current: InstalledRelease { name, sequence: 0, digest },
             previous: None,
             highest_sequence: 0,

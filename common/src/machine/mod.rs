@@ -8,6 +8,7 @@ mod event;
 mod instruct;
 mod ledger;
 mod phase;
+mod plan;
 #[cfg(test)]
 mod props;
 mod resume;
@@ -18,6 +19,7 @@ mod tests;
 pub use effect::Effect;
 pub use event::{Event, Found, Probe, StagedRelease};
 pub use ledger::Ledger;
+pub use plan::{HeightWait, HostPlan};
 
 use crate::time::{Span, UnixMs};
 use crate::wire::v1::{AgentPhase, Fault, FaultCode, NodeHealth, NodeReport, ProcessState};
@@ -33,6 +35,8 @@ pub const BACK_OFF_FIRST: Span = Span::secs(1);
 pub const BACK_OFF_MOST: Span = Span::mins(5);
 /// How long RPC must answer before earlier exits are forgotten.
 pub const HEALTHY_AFTER: Span = Span::secs(60);
+/// The highest head is written down at least this often while it grows, and at every look near a plan's height.
+pub const HEAD_WRITTEN_EVERY: Span = Span::secs(60);
 /// Time between probes while a release is being started.
 pub const WATCH_CLOSELY: Span = Span(500);
 /// Time between probes otherwise.
@@ -42,6 +46,7 @@ pub const WATCH: Span = Span::secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pending {
     Stop,
+    Prepare,
     Switch,
     Start,
 }
@@ -63,6 +68,14 @@ pub struct Machine {
     deadline_from: UnixMs,
     /// Whether RPC was seen since the process was started.
     rpc_seen: bool,
+    /// Whether the host was looked at; nothing is started before.
+    booted: bool,
+    /// Since when the head is what it is.
+    head_since: Option<UnixMs>,
+    /// When the head was last written down.
+    head_written: UnixMs,
+    /// Ends of the node without an answering RPC between them.
+    silent_exits: u32,
     /// When to try again what could not be done.
     retry_at: Option<UnixMs>,
 }
@@ -80,6 +93,10 @@ impl Machine {
             healthy_since: None,
             deadline_from: UnixMs(0),
             rpc_seen: false,
+            booted: false,
+            head_since: None,
+            head_written: UnixMs(0),
+            silent_exits: 0,
             retry_at: None,
         }
     }
@@ -99,6 +116,9 @@ impl Machine {
             Event::Instructed { instruction, clock_ahead_ms } => {
                 self.instructed(now, *instruction, clock_ahead_ms, &mut out);
             }
+            Event::Planned(plan) => self.planned(now, plan.map(|p| *p), &mut out),
+            Event::Forgiven => self.forgive(now, &mut out),
+            Event::RestartAsked => self.restart_asked(now, &mut out),
             Event::Staged(Ok(staged)) => self.staged(now, staged, &mut out),
             Event::Staged(Err(fault)) if self.staging() => self.not_staged(now, fault, &mut out),
             Event::Preflighted(Ok(())) => self.preflighted(now, &mut out),
@@ -107,12 +127,14 @@ impl Machine {
             }
             Event::Staged(Err(_)) | Event::Preflighted(Err(_)) => {}
             Event::Stopped(result) => self.stopped(now, result, &mut out),
+            Event::Prepared(result) => self.prepared(now, result, &mut out),
             Event::Switched(result) => self.switched(now, result, &mut out),
             Event::Started(result) => self.started(now, result, &mut out),
             Event::Exited { exit } => self.exited(now, exit, &mut out),
             Event::Probed(probe) => self.probed(now, &probe, &mut out),
             Event::Tick => self.tick(now, &mut out),
         }
+        self.keep_up(now, &mut out);
         out
     }
 
@@ -129,6 +151,22 @@ impl Machine {
     /// The node process as the machine sees it.
     pub fn process(&self) -> &ProcessState {
         &self.process
+    }
+
+    /// Whether the node is being stopped, switched or started: a way that is walked to its end.
+    pub fn is_committed(&self) -> bool {
+        self.committed()
+    }
+
+    /// Whether the switch is behind and the start of the new release ahead.
+    pub fn has_switched(&self) -> bool {
+        self.ledger.phase == AgentPhase::Starting
+            && self.ledger.direction == crate::wire::v1::Direction::Forward
+    }
+
+    /// Exits since the node was last healthy.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
     }
 
     /// Why the last order was not followed, else what failed last.

@@ -10,16 +10,24 @@ impl Machine {
         if !self.staging() {
             return;
         }
-        if staged.installed.name != target.name || staged.installed.sequence != target.sequence {
+        // A plan of this host knows no sequence before the manifest it names is read.
+        let named = target.sequence == 0 || staged.installed.sequence == target.sequence;
+        if staged.installed.name != target.name || !named {
             let detail = format!("{} was staged where {} was asked for", staged.installed.name, target.name);
             return self.not_staged(now, Fault { code: FaultCode::ManifestMismatch, detail, at: now }, out);
         }
+        let (found, accepted) = (staged.installed.sequence, self.ledger.highest_sequence);
+        if found != 0 && found < accepted {
+            let detail = format!("sequence {found} is below {accepted}, accepted before");
+            return self.not_staged(now, Fault { code: FaultCode::SequenceTooOld, detail, at: now }, out);
+        }
         let release = staged.installed.clone();
         let ledger = &mut self.ledger;
-        ledger.highest_sequence = ledger.highest_sequence.max(target.sequence);
+        ledger.highest_sequence = ledger.highest_sequence.max(staged.installed.sequence);
         ledger.staged = Some(staged.installed);
-        ledger.artifact = Some(staged.artifact);
+        ledger.artifact = staged.artifact;
         ledger.activation_height = staged.activation_height;
+        ledger.authorised_height = staged.activation_height.filter(|_| staged.at_height);
         ledger.irreversible = staged.irreversible;
         self.enter(now, AgentPhase::Preflighting);
         self.commit(out, [Effect::Preflight { release }, Effect::Report]);
@@ -45,19 +53,58 @@ impl Machine {
         if self.pending != Some(Pending::Stop) {
             return;
         }
-        self.pending = None;
+        // A process that did not stop is there, also when its start was not told yet.
+        let untold = result.is_err() && matches!(self.process, ProcessState::Stopped);
+        self.pending = untold.then_some(Pending::Start);
         match (result, self.ledger.destination.clone()) {
             (Ok(took), Some(release)) => {
                 self.process = ProcessState::Stopped;
                 self.healthy_since = None;
-                self.ledger.last_stop = Some(took);
-                self.enter(now, AgentPhase::Switching);
-                self.pending = Some(Pending::Switch);
-                self.commit(out, [Effect::Switch { release }, Effect::Report]);
+                if took != Span::ZERO {
+                    self.ledger.last_stop = Some(took);
+                }
+                if self.forward() {
+                    self.enter(now, AgentPhase::Preparing);
+                    self.pending = Some(Pending::Prepare);
+                    self.commit(out, [Effect::Prepare { release }, Effect::Report]);
+                } else {
+                    self.begin_switch(now, release, out);
+                }
             }
             (Ok(_), None) => self.start_current(now, out),
-            (Err(fault), _) => self.give_up(now, fault, out),
+            (Err(fault), None) => {
+                self.refusal = Some(fault);
+                out.push(Effect::Report);
+            }
+            (Err(fault), Some(_)) => self.give_up(now, fault, out),
         }
+    }
+
+    fn begin_switch(&mut self, now: UnixMs, release: InstalledRelease, out: &mut Vec<Effect>) {
+        self.enter(now, AgentPhase::Switching);
+        self.pending = Some(Pending::Switch);
+        self.commit(out, [Effect::Switch { release }, Effect::Report]);
+    }
+
+    /// Backup and hooks ended; when one of them said no, the host stays on the release it has.
+    pub(super) fn prepared(&mut self, now: UnixMs, result: Result<(), Fault>, out: &mut Vec<Effect>) {
+        if self.pending != Some(Pending::Prepare) {
+            return;
+        }
+        self.pending = None;
+        match (result, self.ledger.destination.clone()) {
+            (Ok(()), Some(release)) => self.begin_switch(now, release, out),
+            (Ok(()), None) => self.start_current(now, out),
+            (Err(fault), _) => self.back_to_current(now, fault, out),
+        }
+    }
+
+    /// `current` was not replaced, so the way back is the release it still names.
+    fn back_to_current(&mut self, now: UnixMs, fault: Fault, out: &mut Vec<Effect>) {
+        let old = self.ledger.current.clone();
+        self.mark_failed(fault);
+        self.ledger.destination = Some(old.clone());
+        self.begin_switch(now, old, out);
     }
 
     /// Ends the way where it is: the node stays on what `current` is and is supervised there.
@@ -89,12 +136,7 @@ impl Machine {
             }
             Ok(()) => self.start_current(now, out),
             Err(fault) if self.ledger.phase == AgentPhase::Switching && self.forward() => {
-                // `current` was not replaced, so the way back is the release it still names.
-                let old = self.ledger.current.clone();
-                self.mark_failed(fault);
-                self.ledger.destination = Some(old.clone());
-                self.pending = Some(Pending::Switch);
-                self.commit(out, [Effect::Switch { release: old }, Effect::Report]);
+                self.back_to_current(now, fault, out);
             }
             Err(fault) => {
                 // The node is down and must not stay so: try again until the host lets us.
@@ -213,7 +255,7 @@ impl Machine {
                 self.ledger.destination = Some(previous);
                 self.enter(now, AgentPhase::Stopping);
                 self.pending = Some(Pending::Stop);
-                let within = self.ledger.instruction.limits.stop;
+                let within = self.limits().stop;
                 self.commit(out, [Effect::Stop { within }, Effect::Report]);
             }
             Err(why) => {
@@ -250,7 +292,7 @@ impl Machine {
         if !matches!(self.ledger.phase, Starting | Probing) {
             return;
         }
-        let limits = self.ledger.instruction.limits;
+        let limits = self.limits();
         let spent = now.since(self.deadline_from);
         let up = matches!(self.process, ProcessState::Running { .. });
         let code = if self.exits >= EXITS_BEFORE_WAY_BACK || (self.exits > 0 && !up && spent >= limits.start)

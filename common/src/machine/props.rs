@@ -19,7 +19,12 @@ enum Act {
     CrashAfter(u8),
     FailStage,
     FailSwitch,
+    FailPrepare,
     FailStop,
+    /// The host's own plan: release, whether at a height, whether it is there.
+    Plan(u64, u64, bool),
+    NoPlan,
+    Restart,
     Sick(u64, bool),
 }
 
@@ -34,6 +39,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (0u8..6).prop_map(Act::CrashAfter),
         1 => Just(Act::FailStage),
         1 => Just(Act::FailSwitch),
+        1 => Just(Act::FailPrepare),
+        2 => (1u64..3, 0u64..3, any::<bool>()).prop_map(|(r, h, p)| Act::Plan(r, h, p)),
+        1 => Just(Act::NoPlan),
+        1 => Just(Act::Restart),
         1 => Just(Act::FailStop),
         2 => (0u64..3, any::<bool>()).prop_map(|(r, s)| Act::Sick(r, s)),
     ];
@@ -169,6 +178,12 @@ impl World {
             }
             Effect::Preflight { .. } => self.inbox.push_back(Event::Preflighted(Ok(()))),
             Effect::Stop { .. } => self.stop(),
+            Effect::Prepare { .. } => {
+                assert!(self.process.is_none(), "hooks and backup beside a running node");
+                let ok = self.fail.remove("prepare").is_none();
+                let result = if ok { Ok(()) } else { Err(fault(FaultCode::SwitchFailed, self.now)) };
+                self.inbox.push_back(Event::Prepared(result));
+            }
             Effect::Switch { release } => {
                 let ok = self.fail.remove("switch").is_none();
                 if ok {
@@ -179,7 +194,7 @@ impl World {
             }
             Effect::Start { release, not_before } => {
                 assert!(self.process.is_none(), "a second node process");
-                assert!(self.waiting_start.is_none(), "two starts at once");
+                assert!(self.waiting_start.is_none_or(|at| not_before < at), "two starts at once");
                 assert_eq!(release, self.link, "a start of what `current` is not");
                 self.waiting_start = Some(not_before);
                 self.start_if_due();
@@ -205,7 +220,21 @@ impl World {
         let Some(process) = &mut self.process else {
             return self.inbox.push_back(Event::Stopped(Ok(Span::ZERO)));
         };
-        if !process.asked {
+        let committed = Machine::new(self.durable.clone()).committed();
+        let planned = self.durable.target.as_ref().is_some_and(|t| t.sequence == 0);
+        if !process.asked && !committed {
+            // A restart that was asked for; it needs no permission.
+            process.asked = true;
+        } else if !process.asked && planned {
+            let height = self.durable.plan.as_ref().and_then(|p| p.height).unwrap_or(0);
+            let own = self.durable.failed;
+            assert!(
+                own || self.now.0 / 1000 + 64 >= height,
+                "stopped for a plan at {height} at {:?}",
+                self.now
+            );
+            process.asked = true;
+        } else if !process.asked {
             let ledger = &self.durable;
             let id = ledger.spent_permission;
             let own = ledger.failed && ledger.direction == Direction::Back;
@@ -265,6 +294,24 @@ impl World {
         self.feed(Event::Instructed { instruction: Box::new(instruction), clock_ahead_ms: 0 });
     }
 
+    /// At 0: now; at 1: reached soon; at 2: far away.
+    fn plan(&mut self, release: u64, at: u64, present: bool) {
+        let head = self.now.0 / 1000;
+        let height = [None, Some(head + 30), Some(1_000_000)][usize::try_from(at).unwrap()];
+        let plan = HostPlan {
+            release: ReleaseRef {
+                sequence: 0,
+                manifest: Digest([200 + release as u8; 32]),
+                ..reference(release)
+            },
+            height,
+            halted_after: Span::secs(30),
+            limits: Limits::default(),
+            present,
+        };
+        self.feed(Event::Planned(Some(Box::new(plan))));
+    }
+
     fn act(&mut self, act: &Act) {
         match act {
             Act::Order(goal, release, fresh, long) => self.order(*goal, *release, *fresh, *long),
@@ -288,6 +335,10 @@ impl World {
             Act::CrashAfter(n) => self.crash_in = Some(*n),
             Act::FailStage => drop(self.fail.insert("stage", true)),
             Act::FailSwitch => drop(self.fail.insert("switch", true)),
+            Act::FailPrepare => drop(self.fail.insert("prepare", true)),
+            Act::Plan(release, at, present) => self.plan(*release, *at, *present),
+            Act::NoPlan => self.feed(Event::Planned(None)),
+            Act::Restart => self.feed(Event::RestartAsked),
             Act::FailStop => drop(self.fail.insert("stop", true)),
             Act::Sick(release, sick) => drop(self.sick.insert(*release, *sick)),
         }
@@ -328,7 +379,13 @@ fn staged(n: u64) -> StagedRelease {
         sha256: Digest([n as u8; 32]),
         size: 1,
     };
-    StagedRelease { installed: installed(n), artifact, activation_height: Some(1500), irreversible: false }
+    StagedRelease {
+        installed: installed(n),
+        artifact: Some(artifact),
+        activation_height: Some(1500),
+        irreversible: false,
+        at_height: false,
+    }
 }
 
 proptest! {

@@ -1,11 +1,13 @@
 //! After a crash of the agent: go on from what is written and what is found.
+use super::plan::{Leave, Order};
 use super::{Effect, Found, Ledger, Machine, Pending, WATCH, WATCH_CLOSELY};
-use crate::time::UnixMs;
-use crate::wire::v1::{AgentPhase, Direction, Fault, FaultCode, Goal, ProcessState};
+use crate::time::{Span, UnixMs};
+use crate::wire::v1::{AgentPhase, Direction, Fault, FaultCode, ProcessState};
 
 impl Machine {
     pub(super) fn resume(&mut self, now: UnixMs, ledger: Ledger, found: &Found, out: &mut Vec<Effect>) {
         *self = Machine::new(ledger);
+        self.booted = true;
         self.deadline_from = now;
         if let Some((pid, since)) = found.process {
             self.process = ProcessState::Running { pid, since };
@@ -16,6 +18,7 @@ impl Machine {
             | AgentPhase::Staged
             | AgentPhase::Preflighting => self.resume_staging(now, found, out),
             AgentPhase::Stopping => self.resume_stopping(now, found, out),
+            AgentPhase::Preparing => self.resume_preparing(now, found, out),
             AgentPhase::Switching => self.resume_switching(now, found, out),
             AgentPhase::Starting | AgentPhase::Probing => self.resume_starting(now, found, out),
             AgentPhase::Idle | AgentPhase::Ready | AgentPhase::Done | AgentPhase::Failed => {
@@ -29,6 +32,10 @@ impl Machine {
         if found.process.is_some() {
             out.extend([Effect::Watch { every: WATCH }, Effect::Report]);
             return;
+        }
+        if self.holds_launch(now) {
+            // A restart after the height must not launch what the plan replaces.
+            return self.pursue(now, out);
         }
         let in_place = found.current.as_ref().is_some_and(|c| c.digest == self.ledger.current.digest);
         if in_place {
@@ -49,31 +56,34 @@ impl Machine {
         self.enter(now, AgentPhase::Downloading);
         self.commit(out, []);
         self.resume_running(now, found, out);
-        out.push(Effect::Stage { release, within: self.ledger.instruction.limits.download });
+        out.push(Effect::Stage { release, within: self.limits().download });
     }
 
     fn resume_stopping(&mut self, now: UnixMs, found: &Found, out: &mut Vec<Effect>) {
-        let Some(release) = self.ledger.destination.clone() else {
+        if self.ledger.destination.is_none() {
             let detail = "the ledger does not say where the host was going".to_owned();
             self.give_up(now, Fault { code: FaultCode::SwitchFailed, detail, at: now }, out);
             return self.resume_running(now, found, out);
-        };
+        }
         if found.process.is_none() {
-            self.enter(now, AgentPhase::Switching);
-            self.pending = Some(Pending::Switch);
-            self.commit(out, [Effect::Switch { release }, Effect::Report]);
+            self.pending = Some(Pending::Stop);
+            self.stopped(now, Ok(Span::ZERO), out);
         } else if found.stopping || self.ledger.failed || self.still_allowed(now) {
             self.pending = Some(Pending::Stop);
-            out.push(Effect::Stop { within: self.ledger.instruction.limits.stop });
+            out.push(Effect::Stop { within: self.limits().stop });
         } else {
             self.not_begun(now, out);
         }
     }
 
     fn still_allowed(&self, now: UnixMs) -> bool {
-        let (Goal::Switch { permission } | Goal::Rollback { permission }) = &self.ledger.instruction.goal
-        else {
-            return false;
+        let permission = match self.order() {
+            Order::Switch(_, Leave::Permission(permission)) | Order::Back(_, permission) => permission,
+            // It was due when the stop was intended, and heights do not go back.
+            Order::Switch(release, Leave::Plan | Leave::Manifest) => {
+                return self.ledger.target.as_ref() == Some(&release);
+            }
+            Order::Run | Order::Stage(_) | Order::Nameless => return false,
         };
         let theirs = UnixMs(now.0.saturating_add_signed(self.ledger.clock_ahead_ms));
         permission.id == self.ledger.spent_permission
@@ -93,6 +103,18 @@ impl Machine {
         let detail = format!("permission {} ended before the stop could begin", self.ledger.spent_permission);
         self.ledger.fault = Some(Fault { code: FaultCode::PermissionExpired, detail, at: now });
         self.commit(out, [Effect::Watch { every: WATCH }, Effect::Report]);
+    }
+
+    /// The agent died while backing up or running hooks: once more from the beginning.
+    fn resume_preparing(&mut self, now: UnixMs, found: &Found, out: &mut Vec<Effect>) {
+        let Some(release) = self.ledger.destination.clone() else {
+            return self.resume_stopping(now, found, out);
+        };
+        if found.process.is_some() {
+            return self.foreign(now, found, out);
+        }
+        self.pending = Some(Pending::Prepare);
+        out.push(Effect::Prepare { release });
     }
 
     fn resume_switching(&mut self, now: UnixMs, found: &Found, out: &mut Vec<Effect>) {

@@ -39,7 +39,13 @@ fn stage(machine: &mut Machine, activation_height: Option<u64>, irreversible: bo
         sha256: Digest([1; 32]),
         size: 1,
     };
-    let staged = StagedRelease { installed: release(1), artifact, activation_height, irreversible };
+    let staged = StagedRelease {
+        installed: release(1),
+        artifact: Some(artifact),
+        activation_height,
+        irreversible,
+        at_height: false,
+    };
     machine.step(T0, Event::Staged(Ok(staged)));
     machine.step(T0, Event::Preflighted(Ok(())));
 }
@@ -55,6 +61,7 @@ fn switched(activation_height: Option<u64>, irreversible: bool) -> Machine {
     stage(&mut machine, activation_height, irreversible);
     assert_eq!(machine.phase(), AgentPhase::Stopping);
     machine.step(T0, Event::Stopped(Ok(Span(10))));
+    machine.step(T0, Event::Prepared(Ok(())));
     machine.step(T0, Event::Switched(Ok(())));
     machine.step(T0, Event::Started(Ok(8)));
     assert_eq!(machine.phase(), AgentPhase::Probing);

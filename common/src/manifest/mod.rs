@@ -26,6 +26,12 @@ pub enum Activation {
         /// First block under the new rules.
         height: u64,
     },
+    /// The old release ends at `height`, or its data does not fit beyond it: every host switches there, by itself.
+    /// The signatures over this manifest are the authorisation.
+    AtHeight {
+        /// First block of the new release.
+        height: u64,
+    },
 }
 
 impl Activation {
@@ -33,7 +39,7 @@ impl Activation {
     pub fn height(&self) -> Option<u64> {
         match self {
             Activation::Anytime => None,
-            Activation::BeforeHeight { height } => Some(*height),
+            Activation::BeforeHeight { height } | Activation::AtHeight { height } => Some(*height),
         }
     }
 }

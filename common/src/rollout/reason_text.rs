@@ -85,6 +85,7 @@ fault_codes! {
     BinaryUnusable => "binary-unusable",
     ForkUnknown => "fork-unknown",
     PermissionExpired => "permission-expired",
+    NotAuthorised => "not-authorised",
     StopFailed => "stop-failed",
     SwitchFailed => "switch-failed",
     CrashLoop => "crash-loop",

@@ -71,6 +71,9 @@ pub enum Goal {
         /// Leave to stop the node.
         permission: Permission,
     },
+    /// As `Stage`, then switch by itself at the height that the signed manifest names (at-height mode): the signatures
+    /// are the authorisation, so a coordinator that is gone does not matter.
+    AtHeight,
     /// Go back to the release that ran before this one, under this permission.
     Rollback {
         /// Leave to stop the node.
@@ -164,6 +167,8 @@ pub enum AgentPhase {
     Ready,
     /// SIGTERM sent; waiting for the process to go.
     Stopping,
+    /// The node is down; backing up and running hooks.
+    Preparing,
     /// Replacing `current`.
     Switching,
     /// Executing the release.
@@ -293,6 +298,8 @@ pub enum FaultCode {
     ForkUnknown,
     /// The permission ended before the stop could begin.
     PermissionExpired,
+    /// The signed manifest does not allow what was asked.
+    NotAuthorised,
     /// The node did not stop in time.
     StopFailed,
     /// `current` could not be replaced.

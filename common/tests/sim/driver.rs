@@ -37,6 +37,11 @@ impl World {
             }
             Effect::Cancel => self.host(name).job += 1,
             Effect::Stop { .. } => self.stop(name),
+            Effect::Prepare { .. } => {
+                let fault = self.fault(name, FaultCode::SwitchFailed);
+                let event = Event::Prepared(if self.mishap(60) { Err(fault) } else { Ok(()) });
+                self.job(name, 50, 4_000, event);
+            }
             Effect::Switch { release } => {
                 let (life, works) = (self.hosts[name].life, !self.mishap(30));
                 let delay = self.rng.range(50, 1_000);

@@ -26,7 +26,13 @@ pub fn staged() -> StagedRelease {
         sha256: NEW,
         size: 1,
     };
-    StagedRelease { installed: new(), artifact, activation_height: None, irreversible: false }
+    StagedRelease {
+        installed: new(),
+        artifact: Some(artifact),
+        activation_height: None,
+        irreversible: false,
+        at_height: false,
+    }
 }
 
 /// The node process.

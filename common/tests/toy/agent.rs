@@ -105,6 +105,7 @@ impl ToyNode {
                 self.fault = None;
             }
             Goal::Switch { .. } => self.try_switch(now),
+            Goal::AtHeight => {}
             Goal::Rollback { permission } => {
                 self.direction = Direction::Back;
                 if !self.on_new {
