@@ -10,6 +10,8 @@ mod ledger;
 mod phase;
 mod plan;
 #[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
 mod props;
 mod resume;
 mod supervise;
