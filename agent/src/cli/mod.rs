@@ -103,7 +103,12 @@ enum Command {
 impl Place {
     /// What was said on the command line.
     pub fn flags(&self) -> Flags {
-        Flags { config: self.config.clone(), home: self.home.clone(), name: self.name.clone() }
+        Flags {
+            config: self.config.clone(),
+            home: self.home.clone(),
+            name: self.name.clone(),
+            ..Flags::default()
+        }
     }
 
     /// The same flags again, for another process.

@@ -1,4 +1,5 @@
 //! Everything the agent is told, by section of the settings file.
+use super::geth::GethSettings;
 use common::id::NodeName;
 use common::manifest::TrustRoot;
 use common::time::Span;
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 pub struct Settings {
     /// The chain client.
     pub node: NodeSettings,
+    /// The chain client's own configuration; where `node.args` says nothing it becomes that.
+    pub geth: GethSettings,
     /// Upgrades that this host decides.
     pub upgrade: UpgradeSettings,
     /// Fetching of releases that a plan names by URL.
@@ -268,6 +271,7 @@ impl Settings {
                 output: Output::File,
                 variant: None,
             },
+            geth: GethSettings::default(),
             download: DownloadSettings {
                 allowed: false,
                 max_bytes: 1 << 30,
