@@ -169,14 +169,12 @@ fn build(host: &str, addresses: &[SocketAddr], ca: Option<&Path>) -> Result<Clie
 fn certificate_fault(error: &reqwest::Error) -> Option<String> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(current) = next {
-        let inner = match current.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
-            None => current.downcast_ref::<rustls::Error>(),
-        };
-        if let Some(fault @ rustls::Error::InvalidCertificate(_)) = inner {
+        if let Some(fault @ rustls::Error::InvalidCertificate(_)) = current.downcast_ref::<rustls::Error>() {
             return Some(fault.to_string());
         }
-        next = current.source();
+        // The source of an I/O error is the source of what it wraps, not what it wraps.
+        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|w| w as &(dyn Error + 'static)).or_else(|| current.source());
     }
     None
 }
