@@ -79,6 +79,33 @@ pub struct Artifact {
     pub sha256: Digest,
     /// Size of the file at `url` in bytes.
     pub size: u64,
+    /// Path of the executable inside the archive at `url`; `None` when the file is the executable itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Digest of the unpacked executable; there exactly when `member` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_sha256: Option<Digest>,
+}
+
+impl Artifact {
+    /// Digest of what is run: the unpacked member's, else the file's own.
+    pub fn executable(&self) -> Digest {
+        self.executable_sha256.unwrap_or(self.sha256)
+    }
+
+    /// What is wrong with the way the executable is named, if anything: `member` and
+    /// `executable_sha256` come together, and a member's path stays inside its archive.
+    pub fn member_fault(&self) -> Option<&'static str> {
+        let member = match (&self.member, &self.executable_sha256) {
+            (None, None) => return None,
+            (Some(_), None) => return Some("member is set, executable_sha256 is missing"),
+            (None, Some(_)) => return Some("executable_sha256 is set, member is missing"),
+            (Some(member), Some(_)) => member,
+        };
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let inside = member.split('/').all(plain) && !member.contains(['\\', '\0']);
+        (!inside).then_some("member is no plain path inside an archive")
+    }
 }
 
 /// A release as an instruction names it. The bytes are decided by the signed manifest behind `manifest`.

@@ -89,6 +89,7 @@ impl Driver {
             trust: self.parts.trust.clone(),
             variant: self.parts.settings.node.variant.clone(),
             chain: self.chain.subscribe(),
+            download: Some(self.parts.settings.download.clone()),
         };
         self.begin(async move { Event::Staged(stager.stage(order).await) });
     }
@@ -96,9 +97,9 @@ impl Driver {
     fn preflight(&mut self, release: InstalledRelease) {
         let Some(target) = self.machine.ledger().target.clone() else { return };
         let home = Arc::clone(&self.parts.home);
-        self.begin(
-            async move { Event::Preflighted(preflight::check(&home, &release, target.manifest).await) },
-        );
+        self.begin(async move {
+            Event::Preflighted(preflight::check(&home, &release, Some(target.manifest), 0, &[]).await)
+        });
     }
 
     /// Does something long in the background; there is one such thing at a time.

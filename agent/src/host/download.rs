@@ -1,7 +1,9 @@
 //! Fetches a release: manifest, signatures, artifact. Nothing gets a final name before it is verified.
+use super::fetch::{self, FetchError, settle};
 use super::files::Temporary;
 use super::{disk, files, verify};
 use crate::clock;
+use crate::config::DownloadSettings;
 use crate::home::Home;
 use crate::sync::coordinator::Coordinator;
 use common::machine::StagedRelease;
@@ -12,16 +14,20 @@ use common::wire::v1::{Fault, FaultCode};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use verify::ChainId;
 
 /// Kept free on the disk beside what a release needs.
 const SPARE_BYTES: u64 = 64 << 20;
+/// Most that an archive may unpack to where the settings do not say it.
+const UNPACKED_MOST: u64 = 1 << 30;
+/// The part of a file that was cut off may be continued for so long.
+const PART_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest pause between two tries.
 const BACK_OFF_MOST: Duration = Duration::from_secs(30);
 /// A transfer in which nothing arrives for so long is broken.
@@ -55,25 +61,36 @@ pub struct Stager {
     pub variant: Option<String>,
     /// The node's chain, as soon as it is known.
     pub chain: watch::Receiver<Option<ChainId>>,
+    /// How the artifact's own URL may be used when the coordinator's mirror does not have the artifact;
+    /// `None` is not at all.
+    pub download: Option<DownloadSettings>,
 }
 
 /// A failure, and whether trying again may help.
 struct Failure {
     again: bool,
+    /// The coordinator does not have it.
+    missing: bool,
     fault: Fault,
 }
 
 fn again(code: FaultCode, detail: impl std::fmt::Display) -> Failure {
-    Failure { again: true, fault: clock::fault(code, detail) }
+    Failure { again: true, missing: false, fault: clock::fault(code, detail) }
 }
 
 fn last(code: FaultCode, detail: impl std::fmt::Display) -> Failure {
-    Failure { again: false, fault: clock::fault(code, detail) }
+    Failure { again: false, missing: false, fault: clock::fault(code, detail) }
 }
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
-        Failure { again: false, fault }
+        Failure { again: false, missing: false, fault }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Failure {
+        Failure { again: false, missing: false, fault: error.fault() }
     }
 }
 
@@ -88,7 +105,7 @@ impl Stager {
         let mut pause = Duration::from_millis(250);
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let failure = match timeout(left, self.once(&order)).await {
+            let failure = match timeout(left, self.once(&order, end)).await {
                 Ok(Ok(staged)) => return Ok(staged),
                 Ok(Err(failure)) => failure,
                 Err(_) => {
@@ -105,7 +122,7 @@ impl Stager {
         }
     }
 
-    async fn once(&mut self, order: &Order) -> Result<StagedRelease, Failure> {
+    async fn once(&mut self, order: &Order, end: Instant) -> Result<StagedRelease, Failure> {
         let path = format!("/v1/manifests/{}", order.release.manifest);
         let bytes = self.small(&path).await?;
         let signatures = self.small(&format!("{path}.minisig")).await?;
@@ -124,11 +141,11 @@ impl Stager {
         };
         let (manifest, artifact) = verify::manifest(&bytes, &signatures, &order.release, &host)?;
         self.refuse_occupied(order, &artifact)?;
-        self.fetch(&artifact).await?;
+        self.fetch(&artifact, end).await?;
         let home = Arc::clone(&self.home);
-        let (name, sha256) = (manifest.name.clone(), artifact.sha256);
+        let (name, digest) = (manifest.name.clone(), artifact.executable());
         let placed = tokio::task::spawn_blocking(move || {
-            place(&home, &name, &sha256).and_then(|()| keep_manifest(&home, &name, &bytes, &signatures))
+            place(&home, &name, &digest).and_then(|()| keep_manifest(&home, &name, &bytes, &signatures))
         });
         placed.await.map_err(io::Error::other).and_then(|r| r).map_err(disk_failure)?;
         Ok(staged(manifest, artifact))
@@ -137,7 +154,7 @@ impl Stager {
     /// A folder that is being run is never written to.
     fn refuse_occupied(&self, order: &Order, artifact: &Artifact) -> Result<(), Failure> {
         let current = &order.current;
-        if current.name != order.release.name || current.digest == artifact.sha256 {
+        if current.name != order.release.name || current.digest == artifact.executable() {
             return Ok(());
         }
         let detail = format!("{} is running here with other bytes ({})", current.name, current.digest);
@@ -158,38 +175,45 @@ impl Stager {
         Ok(bytes)
     }
 
-    async fn fetch(&self, artifact: &Artifact) -> Result<(), Failure> {
-        let place = self.home.artifact(&artifact.sha256);
-        if files_equal(&place, &artifact.sha256).await {
+    /// Into the store: from the coordinator's mirror, else from where the maintainers publish it.
+    async fn fetch(&self, artifact: &Artifact, end: Instant) -> Result<(), Failure> {
+        let digest = artifact.executable();
+        if files_equal(&self.home.artifact(&digest), &digest).await {
             return Ok(());
         }
+        let most = self.download.as_ref().map_or(UNPACKED_MOST, |d| d.max_bytes);
+        let package = fetch::package_of(artifact, most)?;
         let need = artifact.size.saturating_mul(2).saturating_add(SPARE_BYTES);
         if let Some(free) = disk::free_bytes(self.home.root()).filter(|free| *free < need) {
             return Err(last(FaultCode::DiskFull, format!("{free} bytes are free, {need} are needed")));
         }
         let staging = self.home.staging();
         std::fs::create_dir_all(&staging).map_err(disk_failure)?;
-        let temporary = staging.join(artifact.sha256.to_string());
-        let guard = Temporary::new(temporary.clone());
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(disk_failure)?;
-        self.transfer(artifact, &mut file).await?;
-        let finished = tokio::task::spawn_blocking(move || {
-            file.set_permissions(std::fs::Permissions::from_mode(0o555))?;
-            file.sync_all()?;
-            drop(file);
-            std::fs::rename(&temporary, &place)?;
-            files::sync_folder(place.parent().unwrap_or(Path::new("/")))
+        let mirrored = staging.join(artifact.sha256.to_string());
+        let _guard = Temporary::new(mirrored.clone());
+        let (verified, _published) = match self.mirrored(artifact, &mirrored).await {
+            Ok(()) => (mirrored, None),
+            Err(failure) => {
+                let published = self.download.as_ref().filter(|d| d.allowed && failure.missing);
+                let Some(download) = published else { return Err(failure) };
+                tracing::info!(url = artifact.url, "the coordinator does not have the artifact");
+                let staged = fetch::published(&self.home, download, artifact, end).await?;
+                (staged.path.clone(), Some(staged))
+            }
+        };
+        let home = Arc::clone(&self.home);
+        let adopted = tokio::task::spawn_blocking(move || {
+            settle::executable_of(&verified, &package).and_then(|executable| executable.adopt(&home))
         });
-        finished.await.map_err(io::Error::other).and_then(|r| r).map_err(disk_failure)?;
-        guard.keep();
+        adopted.await.map_err(|e| disk_failure(io::Error::other(e)))??;
         Ok(())
+    }
+
+    async fn mirrored(&self, artifact: &Artifact, path: &Path) -> Result<(), Failure> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(path).map_err(disk_failure)?;
+        self.transfer(artifact, &mut file).await
     }
 
     async fn transfer(&self, artifact: &Artifact, file: &mut File) -> Result<(), Failure> {
@@ -229,7 +253,7 @@ fn staged(manifest: Manifest, artifact: Artifact) -> StagedRelease {
         installed: InstalledRelease {
             name: manifest.name,
             sequence: manifest.sequence,
-            digest: artifact.sha256,
+            digest: artifact.executable(),
         },
         activation_height: manifest.activation.height(),
         irreversible: manifest.irreversible,
@@ -244,7 +268,8 @@ fn check_status(code: FaultCode, path: &str, status: reqwest::StatusCode) -> Res
     }
     let detail = format!("{path}: the coordinator answered {status}");
     let passing = status.is_server_error() || status == reqwest::StatusCode::TOO_MANY_REQUESTS;
-    Err(if passing { again(code, detail) } else { last(code, detail) })
+    let missing = status == reqwest::StatusCode::NOT_FOUND;
+    Err(if passing { again(code, detail) } else { Failure { missing, ..last(code, detail) } })
 }
 
 /// The innermost cause, which is the one that says something.
@@ -261,7 +286,7 @@ fn disk_failure(error: io::Error) -> Failure {
     last(code, format!("writing the release: {error}"))
 }
 
-async fn files_equal(path: &Path, digest: &Digest) -> bool {
+pub(super) async fn files_equal(path: &Path, digest: &Digest) -> bool {
     let (path, digest) = (path.to_owned(), *digest);
     tokio::task::spawn_blocking(move || files::digest_of(&path).is_ok_and(|d| d == digest))
         .await
@@ -269,7 +294,7 @@ async fn files_equal(path: &Path, digest: &Digest) -> bool {
 }
 
 /// Links the artifact into the folder of its release.
-fn place(home: &Home, name: &common::id::ReleaseName, digest: &Digest) -> io::Result<()> {
+pub(super) fn place(home: &Home, name: &common::id::ReleaseName, digest: &Digest) -> io::Result<()> {
     let binary = home.binary(name);
     let folder = binary.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
@@ -287,7 +312,7 @@ fn place(home: &Home, name: &common::id::ReleaseName, digest: &Digest) -> io::Re
     files::sync_folder(folder)
 }
 
-fn keep_manifest(
+pub(super) fn keep_manifest(
     home: &Home,
     name: &common::id::ReleaseName,
     bytes: &[u8],
@@ -298,7 +323,15 @@ fn keep_manifest(
     files::replace(&path, bytes, 0o644)
 }
 
-/// Removes what a download that was cut off left behind.
+/// Removes what downloads that were cut off left behind, except parts that the next try can continue.
 pub fn clean(home: &Home) {
-    let _ = std::fs::remove_dir_all(home.staging());
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(home.staging()).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| now.duration_since(t).ok());
+        let part = path.extension().is_some_and(|e| e == "part");
+        if !(part && age.is_some_and(|age| age < PART_KEPT)) {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
 }

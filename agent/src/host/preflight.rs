@@ -1,11 +1,12 @@
 //! Everything that can be checked while the old release still runs.
-use super::{disk, files};
+use super::{disk, fetch::executable, files};
 use crate::clock;
 use crate::home::Home;
 use common::manifest::Manifest;
 use common::release::{Digest, InstalledRelease};
 use common::wire::v1::{Fault, FaultCode};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -18,37 +19,77 @@ const VERSION_BYTES: u64 = 64 * 1024;
 /// A node without this much space is not restarted on purpose.
 const FREE_BYTES: u64 = 16 << 20;
 
-/// Checks a staged release.
+/// Checks a staged release: its executable, what its manifest says of it when there is one, the hooks
+/// that are run around the switch, and the disk, where `extra_bytes` are needed for a backup.
+/// Executable bits that are missing are set, as the incumbents do.
 ///
 /// # Errors
 /// [`FaultCode::DigestMismatch`], [`FaultCode::BinaryUnusable`], [`FaultCode::ManifestMismatch`] or
 /// [`FaultCode::DiskFull`].
-pub async fn check(home: &Home, release: &InstalledRelease, manifest: Digest) -> Result<(), Fault> {
+pub async fn check(
+    home: &Home,
+    release: &InstalledRelease,
+    manifest: Option<Digest>,
+    extra_bytes: u64,
+    hooks: &[PathBuf],
+) -> Result<(), Fault> {
     let path = home.binary(&release.name);
-    let unreadable =
-        |e: std::io::Error| clock::fault(FaultCode::BinaryUnusable, format!("{}: {e}", path.display()));
-    let hashed = path.clone();
-    let found = tokio::task::spawn_blocking(move || files::digest_of(&hashed)).await;
-    let found = found.map_err(std::io::Error::other).and_then(|r| r).map_err(unreadable)?;
-    if found != release.digest {
-        let detail = format!("{} has digest {found}, {} was staged", path.display(), release.digest);
-        return Err(clock::fault(FaultCode::DigestMismatch, detail));
+    let (binary, digest) = (path.clone(), release.digest);
+    let looked = tokio::task::spawn_blocking(move || look(&binary, &digest)).await;
+    looked.unwrap_or_else(|e| Err(unusable(&path, e)))?;
+    for hook in hooks {
+        runnable(hook).map_err(|e| unusable(hook, format!("the hook cannot be run: {e}")))?;
     }
-    if let Some(free) = disk::free_bytes(home.root()).filter(|free| *free < FREE_BYTES) {
-        return Err(clock::fault(FaultCode::DiskFull, format!("{free} bytes are free")));
+    let need = FREE_BYTES.saturating_add(extra_bytes);
+    if let Some(free) = disk::free_bytes(home.root()).filter(|free| *free < need) {
+        let detail = format!("{free} bytes are free, {need} are needed ({extra_bytes} for the backup)");
+        return Err(clock::fault(FaultCode::DiskFull, detail));
     }
-    let wanted = wanted_version(home, release, manifest)?;
+    let Some(manifest) = manifest else { return Ok(()) };
+    let Some(wanted) = wanted_version(home, release, manifest)? else { return Ok(()) };
     let said = version(&path).await?;
-    match wanted {
-        Some(wanted) if !said.contains(&wanted) => {
-            let said: String = said.chars().take(200).collect();
-            let detail = format!("`version` does not say {wanted:?} but {said:?}");
-            Err(clock::fault(FaultCode::BinaryUnusable, detail))
-        }
-        _ => Ok(()),
+    if said.contains(&wanted) {
+        return Ok(());
     }
+    let said: String = said.chars().take(200).collect();
+    let detail = format!("`version` does not say {wanted:?} but {said:?}");
+    Err(clock::fault(FaultCode::BinaryUnusable, detail))
 }
 
+fn unusable(path: &Path, why: impl std::fmt::Display) -> Fault {
+    clock::fault(FaultCode::BinaryUnusable, format!("{}: {why}", path.display()))
+}
+
+/// The executable: the bytes that were staged, made for this host.
+fn look(path: &Path, digest: &Digest) -> Result<(), Fault> {
+    runnable(path).map_err(|e| unusable(path, e))?;
+    let found = files::digest_of(path).map_err(|e| unusable(path, e))?;
+    if found != *digest {
+        let detail = format!("{} has digest {found}, {digest} was staged", path.display());
+        return Err(clock::fault(FaultCode::DigestMismatch, detail));
+    }
+    executable::check(path).map_err(|e| unusable(path, e))
+}
+
+/// A plain file, not empty, that may be executed.
+fn runnable(path: &Path) -> std::io::Result<()> {
+    let wrong = std::io::Error::other;
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(wrong("it is no plain file"));
+    }
+    if meta.len() == 0 {
+        return Err(wrong("it is empty"));
+    }
+    let mode = meta.permissions().mode();
+    if mode & 0o111 != 0o111 {
+        let set = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o111));
+        // A file of somebody else's that can be executed all the same is fine.
+        let usable = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+        set.or_else(|e| usable.map_err(|_| e))?;
+    }
+    Ok(())
+}
 fn wanted_version(home: &Home, release: &InstalledRelease, digest: Digest) -> Result<Option<String>, Fault> {
     let path = home.manifest(&release.name);
     let refused =
@@ -61,7 +102,7 @@ fn wanted_version(home: &Home, release: &InstalledRelease, digest: Digest) -> Re
 }
 
 async fn version(path: &Path) -> Result<String, Fault> {
-    let unusable =
+    let failed =
         |why: String| clock::fault(FaultCode::BinaryUnusable, format!("`{} version` {why}", path.display()));
     let mut command = Command::new(path);
     command.arg("version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -69,7 +110,7 @@ async fn version(path: &Path) -> Result<String, Fault> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| unusable(format!("does not run: {e}")))?;
+        .map_err(|e| failed(format!("does not run: {e}")))?;
     let output = child.stdout.take();
     let run = async {
         let mut said = Vec::new();
@@ -80,8 +121,8 @@ async fn version(path: &Path) -> Result<String, Fault> {
     };
     match tokio::time::timeout(VERSION_WITHIN, run).await {
         Ok(Ok((status, said))) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),
-        Ok(Ok((status, _))) => Err(unusable(format!("ended with {status}"))),
-        Ok(Err(e)) => Err(unusable(format!("failed: {e}"))),
-        Err(_) => Err(unusable(format!("did not end within {} s", VERSION_WITHIN.as_secs()))),
+        Ok(Ok((status, _))) => Err(failed(format!("ended with {status}"))),
+        Ok(Err(e)) => Err(failed(format!("failed: {e}"))),
+        Err(_) => Err(failed(format!("did not end within {} s", VERSION_WITHIN.as_secs()))),
     }
 }

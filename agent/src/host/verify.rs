@@ -1,6 +1,7 @@
 //! Whether a manifest may be followed on this host.
 use crate::clock;
 use common::chain::Hash32;
+use common::id::ReleaseName;
 use common::manifest::{Accepted, Manifest, TrustError, TrustRoot};
 use common::release::{Artifact, Digest, ReleaseRef};
 use common::time::UnixMs;
@@ -42,9 +43,42 @@ pub fn manifest(
     wanted: &ReleaseRef,
     host: &Host,
 ) -> Result<(Manifest, Artifact), Fault> {
+    let manifest = signed(bytes, signatures, &wanted.manifest, host)?;
+    if manifest.name != wanted.name || manifest.sequence != wanted.sequence {
+        let detail = format!(
+            "the manifest is of {} with sequence {}, {} with {} was named",
+            manifest.name, manifest.sequence, wanted.name, wanted.sequence
+        );
+        return Err(clock::fault(FaultCode::ManifestMismatch, detail));
+    }
+    fit(manifest, host)
+}
+
+/// As [`manifest`], for a plan of this host, which names the release and the digest of the manifest but
+/// not the sequence.
+///
+/// # Errors
+/// The fault that names the first check that fails.
+pub fn local(
+    bytes: &[u8],
+    signatures: &str,
+    digest: &Digest,
+    name: &ReleaseName,
+    host: &Host,
+) -> Result<(Manifest, Artifact), Fault> {
+    let manifest = signed(bytes, signatures, digest, host)?;
+    if manifest.name != *name {
+        let detail = format!("the manifest is of {}, the plan is of {name}", manifest.name);
+        return Err(clock::fault(FaultCode::ManifestMismatch, detail));
+    }
+    fit(manifest, host)
+}
+
+/// The bytes are those that were named, and enough maintainers signed them.
+fn signed(bytes: &[u8], signatures: &str, named: &Digest, host: &Host) -> Result<Manifest, Fault> {
     let digest = Digest::of(bytes);
-    if digest != wanted.manifest {
-        let detail = format!("the manifest has digest {digest}, {} was named", wanted.manifest);
+    if digest != *named {
+        let detail = format!("the manifest has digest {digest}, {named} was named");
         return Err(clock::fault(FaultCode::ManifestMismatch, detail));
     }
     let Some(trust) = &host.trust else {
@@ -58,13 +92,11 @@ pub fn manifest(
         };
         clock::fault(code, e)
     })?;
-    if manifest.name != wanted.name || manifest.sequence != wanted.sequence {
-        let detail = format!(
-            "the manifest is of {} with sequence {}, {} with {} was named",
-            manifest.name, manifest.sequence, wanted.name, wanted.sequence
-        );
-        return Err(clock::fault(FaultCode::ManifestMismatch, detail));
-    }
+    Ok(manifest)
+}
+
+/// It is for this chain and platform, not over, and no step back.
+fn fit(manifest: Manifest, host: &Host) -> Result<(Manifest, Artifact), Fault> {
     let chain = host.chain;
     if (manifest.chain_id, manifest.genesis_hash) != (chain.chain_id, chain.genesis_hash) {
         let detail = format!(

@@ -40,6 +40,8 @@ impl Release {
             url: "https://releases.example.org/x".into(),
             sha256: Digest::of(&bytes),
             size: bytes.len() as u64,
+            member: None,
+            executable_sha256: None,
         };
         let manifest = Manifest {
             schema: 1,

@@ -378,6 +378,8 @@ fn staged(n: u64) -> StagedRelease {
         url: "https://example.org/x".into(),
         sha256: Digest([n as u8; 32]),
         size: 1,
+        member: None,
+        executable_sha256: None,
     };
     StagedRelease {
         installed: installed(n),

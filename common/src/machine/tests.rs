@@ -38,6 +38,8 @@ fn stage(machine: &mut Machine, activation_height: Option<u64>, irreversible: bo
         url: String::new(),
         sha256: Digest([1; 32]),
         size: 1,
+        member: None,
+        executable_sha256: None,
     };
     let staged = StagedRelease {
         installed: release(1),

@@ -91,13 +91,22 @@ pub enum ManifestError {
     /// Nothing to run.
     #[error("the manifest of {0} names no artifact")]
     NoArtifact(ReleaseName),
+    /// An artifact whose executable is not named well.
+    #[error("the manifest's artifact {url}: {why}")]
+    Member {
+        /// Where the artifact is published.
+        url: String,
+        /// What is wrong.
+        why: &'static str,
+    },
 }
 
 impl Manifest {
     /// Reads a manifest from its bytes as published.
     ///
     /// # Errors
-    /// [`ManifestError`] when the bytes are too many, no JSON of this shape, or of a later schema.
+    /// [`ManifestError`] when the bytes are too many, no JSON of this shape, of a later schema, without
+    /// artifacts, or with an archive whose executable is not named well.
     pub fn read(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
@@ -109,6 +118,11 @@ impl Manifest {
         }
         if manifest.artifacts.is_empty() {
             return Err(ManifestError::NoArtifact(manifest.name));
+        }
+        for artifact in &manifest.artifacts {
+            if let Some(why) = artifact.member_fault() {
+                return Err(ManifestError::Member { url: artifact.url.clone(), why });
+            }
         }
         Ok(manifest)
     }

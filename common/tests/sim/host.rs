@@ -25,6 +25,8 @@ pub fn staged() -> StagedRelease {
         url: String::new(),
         sha256: NEW,
         size: 1,
+        member: None,
+        executable_sha256: None,
     };
     StagedRelease {
         installed: new(),

@@ -98,6 +98,8 @@ pub fn manifest(activation: Activation) -> Manifest {
             url: "https://example.org/v2".into(),
             sha256: Digest([2; 32]),
             size: 10,
+            member: None,
+            executable_sha256: None,
         }],
     }
 }

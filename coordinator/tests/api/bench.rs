@@ -220,6 +220,8 @@ pub fn manifest(name: &str, url: &str, bytes: &[u8]) -> Manifest {
             url: url.into(),
             sha256: Digest::of(bytes),
             size: bytes.len() as u64,
+            member: None,
+            executable_sha256: None,
         }],
     }
 }
