@@ -1,47 +1,38 @@
 //! What the node says of itself, over JSON-RPC. What it does not say is unknown, never zero.
+mod http;
+mod ipc;
+mod rpc;
+mod sealing;
+
+pub use rpc::ProbeError;
+pub use sealing::Sealing;
+
 use crate::clock;
 use crate::host::verify::ChainId;
 use common::chain::{BlockRoots, Fork, Hash32};
 use common::time::UnixMs;
 use common::wire::v1::NodeHealth;
+use rpc::Rpc;
+use sealing::Watch;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Newest blocks told to the coordinator.
 const RECENT: usize = 8;
-/// How long one question may take.
-const WITHIN: Duration = Duration::from_secs(3);
-/// Longest answer read, in bytes. A block with every hash of a full block stays far below.
-const MAX_ANSWER: usize = 4 << 20;
 
-/// Why the node gave no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// No connection, no HTTP answer, not in time.
-    #[error("{0}: {1}")]
-    Transport(&'static str, String),
-    /// The node answered with an error.
-    #[error("{0}: the node says {1}")]
-    Refused(&'static str, String),
-    /// The answer has another shape than it should have.
-    #[error("{0}: the answer cannot be read: {1}")]
-    Unreadable(&'static str, String),
-}
-
-/// The node's RPC, and what was learnt from the process that runs now.
+/// The node's RPC, and what was learnt from the process that runs now. A clone connects by itself.
 #[derive(Debug, Clone)]
 pub struct Prober {
-    url: String,
-    client: reqwest::Client,
+    rpc: Rpc,
     pid: Option<u32>,
     chain: Option<ChainId>,
+    asked_version: bool,
     client_version: Option<String>,
     forks: Vec<Fork>,
     first_head: Option<u64>,
     head_advanced_at: Option<UnixMs>,
     recent: Vec<BlockRoots>,
+    sealing: Watch,
 }
 
 /// One look at the node.
@@ -51,6 +42,8 @@ pub struct Look {
     pub health: NodeHealth,
     /// Whether the head grew since the process was started.
     pub head_advanced: bool,
+    /// Whether the node seals blocks; `None` where it does not say.
+    pub sealing: Option<Sealing>,
 }
 
 #[derive(Deserialize)]
@@ -64,42 +57,23 @@ struct Block {
     parent_hash: Hash32,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    result: Value,
-    #[serde(default)]
-    error: Option<RpcError>,
-}
-
-#[derive(Deserialize)]
-struct RpcError {
-    #[serde(default)]
-    message: String,
-}
-
 impl Prober {
-    /// Asks at `url`.
+    /// Asks at `address`: `http://HOST:PORT`, `https://…`, or the absolute path of the node's IPC socket.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(url: String) -> Result<Prober, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(WITHIN)
-            .pool_max_idle_per_host(1)
-            .build()?;
+    /// [`ProbeError::Address`] when it is none of these.
+    pub fn new(address: String) -> Result<Prober, ProbeError> {
         Ok(Prober {
-            url,
-            client,
+            rpc: Rpc::new(&address)?,
             pid: None,
             chain: None,
+            asked_version: false,
             client_version: None,
             forks: Vec::new(),
             first_head: None,
             head_advanced_at: None,
             recent: Vec::new(),
+            sealing: Watch::default(),
         })
     }
 
@@ -111,15 +85,10 @@ impl Prober {
     /// Looks at the process `pid`; what was learnt of an earlier one is forgotten.
     pub async fn look(&mut self, pid: u32) -> Look {
         if self.pid != Some(pid) {
+            self.forget();
             self.pid = Some(pid);
-            self.client_version = None;
-            self.forks.clear();
-            self.first_head = None;
-            self.head_advanced_at = None;
-            self.recent.clear();
-            self.chain = None;
         }
-        let head = match self.block("latest".to_owned()).await {
+        let head = match self.head().await {
             Ok(head) => head,
             Err(error) => {
                 tracing::debug!(%error, "the node does not answer");
@@ -127,11 +96,16 @@ impl Prober {
             }
         };
         self.learn().await;
-        let height = quantity(&head.number).unwrap_or_default();
-        self.note_head(height);
+        self.note_head(head.0.height);
         self.follow(head).await;
-        let peers = self.ask::<String>("net_peerCount", json!([])).await.ok();
-        let syncing = self.ask::<Value>("eth_syncing", json!([])).await.ok();
+        let peers = self.rpc.ask::<String>("net_peerCount", json!([])).await.ok();
+        let syncing = self.rpc.ask::<Value>("eth_syncing", json!([])).await.ok().map(|s| s != false);
+        let sealing = match self.recent.last() {
+            // A node that catches up passes blocks that others sealed long ago.
+            Some(head) if syncing == Some(false) => self.sealing.look(&mut self.rpc, head.height).await,
+            _ => self.sealing.state(),
+        };
+        let head = self.recent.last().map(|b| b.height);
         let health = NodeHealth {
             rpc_up: true,
             chain_id: self.chain.map(|c| c.chain_id),
@@ -139,13 +113,32 @@ impl Prober {
             recent: self.recent.clone(),
             head_advanced_at: self.head_advanced_at,
             peers: peers.and_then(|p| u32::try_from(quantity(&p)?).ok()),
-            syncing: syncing.map(|s| s != Value::Bool(false)),
+            syncing,
             client_version: self.client_version.clone(),
             forks: self.forks.clone(),
             disk_free_bytes: None,
         };
-        let head_advanced = self.first_head.is_some_and(|first| height > first);
-        Look { health, head_advanced }
+        let head_advanced = self.first_head.zip(head).is_some_and(|(first, head)| head > first);
+        Look { health, head_advanced, sealing }
+    }
+
+    fn forget(&mut self) {
+        self.chain = None;
+        self.asked_version = false;
+        self.client_version = None;
+        self.forks.clear();
+        self.first_head = None;
+        self.head_advanced_at = None;
+        self.recent.clear();
+        self.sealing = Watch::default();
+    }
+
+    /// The newest block and the hash of its parent. A head that cannot be read is unknown, not height 0.
+    async fn head(&mut self) -> Result<(BlockRoots, Hash32), ProbeError> {
+        let block = self.block("latest".to_owned()).await?;
+        let parent = block.parent_hash;
+        let unreadable = || ProbeError::Unreadable("eth_getBlockByNumber", "no number or time".to_owned());
+        Ok((roots(block).ok_or_else(unreadable)?, parent))
     }
 
     fn note_head(&mut self, height: u64) {
@@ -159,28 +152,32 @@ impl Prober {
     /// What does not change while a process runs is asked once.
     async fn learn(&mut self) {
         if self.chain.is_none() {
-            let id = self.ask::<String>("eth_chainId", json!([])).await.ok().and_then(|id| quantity(&id));
+            let id = self.rpc.ask::<String>("eth_chainId", json!([])).await.ok().and_then(|id| quantity(&id));
             let genesis = self.block("0x0".to_owned()).await.ok().map(|b| b.hash);
             if let (Some(chain_id), Some(genesis_hash)) = (id, genesis) {
                 self.chain = Some(ChainId { chain_id, genesis_hash });
             }
         }
-        if self.client_version.is_none() {
-            let said = self.ask::<String>("web3_clientVersion", json!([])).await.ok();
-            self.client_version = said.map(|v| v.chars().take(256).collect());
-            if let Ok(info) = self.ask::<Value>("admin_nodeInfo", json!([])).await {
+        if !self.asked_version {
+            let said = self.rpc.ask::<String>("web3_clientVersion", json!([])).await;
+            // A closed namespace stays closed while the process runs.
+            self.asked_version = said.as_ref().map_or_else(ProbeError::is_refusal, |_| true);
+            self.client_version = said.ok().map(|v| v.chars().take(256).collect());
+            if self.asked_version
+                && let Ok(info) = self.rpc.ask::<Value>("admin_nodeInfo", json!([])).await
+            {
                 self.forks = forks(&info);
             }
         }
     }
 
     /// Brings the window of recent blocks up to a new head, along the parents' hashes.
-    async fn follow(&mut self, head: Block) {
-        let mut fresh = Vec::new();
-        let mut parent = head.parent_hash;
-        let Some(head) = roots(head) else { return };
+    async fn follow(&mut self, (head, mut parent): (BlockRoots, Hash32)) {
+        if self.recent.last() == Some(&head) {
+            return;
+        }
         let mut height = head.height;
-        fresh.push(head);
+        let mut fresh = vec![head];
         while fresh.len() < RECENT && height > 0 {
             let known = self.recent.iter().position(|b| b.hash == parent && b.height + 1 == height);
             if let Some(known) = known {
@@ -202,27 +199,8 @@ impl Prober {
         self.recent = fresh;
     }
 
-    async fn block(&self, number: String) -> Result<Block, ProbeError> {
-        self.ask("eth_getBlockByNumber", json!([number, false])).await
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T, ProbeError> {
-        let transport = |e: reqwest::Error| ProbeError::Transport(method, crate::host::download::cause(&e));
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let mut answer = self.client.post(&self.url).json(&body).send().await.map_err(transport)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(transport)? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_ANSWER {
-                return Err(ProbeError::Unreadable(method, "it is too long".to_owned()));
-            }
-        }
-        let unreadable = |e: serde_json::Error| ProbeError::Unreadable(method, e.to_string());
-        let answer: Answer = serde_json::from_slice(&bytes).map_err(unreadable)?;
-        match answer.error {
-            Some(error) => Err(ProbeError::Refused(method, error.message)),
-            None => serde_json::from_value(answer.result).map_err(unreadable),
-        }
+    async fn block(&mut self, number: String) -> Result<Block, ProbeError> {
+        self.rpc.ask("eth_getBlockByNumber", json!([number, false])).await
     }
 }
 
