@@ -205,7 +205,9 @@ mod tests {
             let name = ReleaseName::new(good);
             assert!(name.is_ok(), "{good}: {name:?}");
         }
-        for bad in ["", ".", "..", ".a", "-a", "~a", "a/b", "a b", "a\\b", "é", "a\n", "a\0", &"x".repeat(129)] {
+        for bad in
+            ["", ".", "..", ".a", "-a", "~a", "a/b", "a b", "a\\b", "é", "a\n", "a\0", &"x".repeat(129)]
+        {
             assert!(ReleaseName::new(bad).is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<ReleaseName>("\"../x\"").is_err());
