@@ -94,8 +94,7 @@ fn unrecorded(home: &Home) -> Option<Node> {
 
 /// The release `current` points to, with the digest of its executable as it is now.
 pub fn current(home: &Home, ledger: &Ledger) -> Option<InstalledRelease> {
-    let folder = std::fs::read_link(home.current()).ok()?;
-    let name = ReleaseName::new(folder.file_name()?.to_str()?).ok()?;
+    let name = home.current_target()?;
     let digest = files::digest_of(&home.binary(&name)).ok()?;
     let known = [Some(&ledger.current), ledger.previous.as_ref(), ledger.staged.as_ref()];
     let same = known.into_iter().flatten().find(|r| r.name == name && r.digest == digest);
@@ -126,17 +125,14 @@ fn running_digest(record: &Record) -> Digest {
 /// [`FoundError::Io`] when an executable is there and cannot be read.
 pub fn first_ledger(home: &Home) -> Result<Ledger, FoundError> {
     let now = clock::now();
-    let linked = std::fs::read_link(home.current()).ok();
-    let name = linked
-        .and_then(|l| ReleaseName::new(l.file_name()?.to_str()?).ok())
-        .or_else(|| ReleaseName::new(GENESIS).ok());
-    let path = home.binary(&name.clone().unwrap_or_else(genesis));
+    let name = home.current_target().unwrap_or_else(genesis);
+    let path = home.binary(&name);
     let digest = match files::digest_of(&path) {
         Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Digest([0; 32]),
         Err(source) => return Err(FoundError::Io { path, source }),
     };
-    Ok(Ledger::genesis(name.unwrap_or_else(genesis), digest, now))
+    Ok(Ledger::genesis(name, digest, now))
 }
 
 #[expect(clippy::expect_used, reason = "the literal follows the grammar of names")]

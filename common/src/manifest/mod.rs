@@ -88,6 +88,9 @@ pub enum ManifestError {
     /// A later format.
     #[error("the manifest has schema {0}, this program knows 1")]
     Schema(u32),
+    /// A name that only a host's own folders may have.
+    #[error("{0:?} is no name for a published release: lower-case letters, digits, '.', '_' and '-' only")]
+    Name(String),
     /// Nothing to run.
     #[error("the manifest of {0} names no artifact")]
     NoArtifact(ReleaseName),
@@ -116,6 +119,9 @@ impl Manifest {
         if manifest.schema != 1 {
             return Err(ManifestError::Schema(manifest.schema));
         }
+        if !manifest.name.is_published() {
+            return Err(ManifestError::Name(manifest.name.into()));
+        }
         if manifest.artifacts.is_empty() {
             return Err(ManifestError::NoArtifact(manifest.name));
         }
@@ -135,5 +141,28 @@ impl Manifest {
     /// How instructions name this release, given the digest of its bytes.
     pub fn as_ref(&self, manifest: Digest) -> ReleaseRef {
         ReleaseRef { name: self.name.clone(), sequence: self.sequence, manifest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_only_a_host_has_is_refused() {
+        let read = |name: &str| {
+            let hash = format!("0x{}", "1".repeat(64));
+            Manifest::read(
+                serde_json::json!({
+                    "schema": 1, "name": name, "sequence": 1, "chain_id": 1, "genesis_hash": hash,
+                    "activation": {"mode": "anytime"}, "artifacts": [],
+                })
+                .to_string()
+                .as_bytes(),
+            )
+        };
+        assert_eq!(read("Chain2").unwrap_err(), ManifestError::Name("Chain2".into()));
+        assert!(matches!(read("../x").unwrap_err(), ManifestError::Unreadable(_)));
+        assert!(matches!(read("v2").unwrap_err(), ManifestError::NoArtifact(_)));
     }
 }
