@@ -7,13 +7,14 @@ mod enroll;
 mod exec;
 mod init;
 mod lifecycle;
+pub mod log;
 mod logs;
 mod manual;
 mod status;
 mod upgrade;
 mod version;
 
-use crate::config::{Flags, Settings, home_of};
+use crate::config::{Flags, Loaded, Settings, home_of};
 use crate::driver::Request;
 use crate::home::Home;
 use anyhow::Context;
@@ -107,7 +108,8 @@ impl Place {
             config: self.config.clone(),
             home: self.home.clone(),
             name: self.name.clone(),
-            ..Flags::default()
+            cosmovisor_config: self.cosmovisor_config.clone(),
+            as_cosmovisor: self.as_cosmovisor,
         }
     }
 
@@ -199,24 +201,15 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn supervise(place: &Place, args: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
     let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
-    let settings = place.settings()?;
-    log(&settings.log.filter)?;
+    let loaded = Loaded::load(&place.flags(), &env)?;
+    log::begin(&loaded.settings.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let settings = loaded.settings;
     let runtime = runtime()?;
     // Not waited for: blocking work that is left only flushes files that nobody will use.
     let code = runtime.block_on(crate::run::run(settings, place.flags(), args));
     runtime.shutdown_background();
     code
-}
-
-fn log(filter: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .with_context(|| format!("{filter:?} is no log filter"))?;
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_target(false)
-        .init();
-    Ok(())
 }

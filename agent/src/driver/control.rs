@@ -1,5 +1,5 @@
 //! The socket in the home: one request a connection, a line of JSON each way.
-use super::{Driver, Message};
+use super::{Driver, Message, Pending};
 use crate::home::Home;
 use crate::host::files;
 use crate::host::verify::ChainId;
@@ -75,6 +75,12 @@ pub struct Status {
     pub report: NodeReport,
     /// How it stands with the coordinator; `None` in no fleet.
     pub contact: Option<Contact>,
+    /// The next plan of this host.
+    #[serde(default)]
+    pub plan: Option<Pending>,
+    /// What is wrong with its plan files.
+    #[serde(default)]
+    pub plan_faults: Vec<String>,
 }
 
 /// A request on its way to the driver.
@@ -141,6 +147,8 @@ impl Driver {
             generation: request.generation,
             report: request.report,
             contact,
+            plan: self.pending_plan(),
+            plan_faults: self.plans.faults().iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -2,16 +2,13 @@
 use super::ending::End;
 use super::{Driver, Message, Stopping};
 use crate::config::Output;
-use crate::host::download::{Order, Stager};
 use crate::host::process::{self, Exit, Node};
-use crate::host::{preflight, switch};
+use crate::host::switch;
 use crate::{clock, ledger};
 use anyhow::Context;
 use common::machine::{Effect, Event, Ledger};
-use common::release::{InstalledRelease, ReleaseRef};
 use common::time::{Span, UnixMs};
 use common::wire::v1::FaultCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -70,40 +67,8 @@ impl Driver {
         ledger::write(&path, ledger).context("nothing may be done that is not written down")
     }
 
-    fn stage(&mut self, release: ReleaseRef, within: Span) {
-        let Some(coordinator) = self.parts.coordinator.clone() else {
-            let fault = clock::fault(FaultCode::ManifestUnavailable, "this host is in no fleet");
-            return self.queue.push_back(Event::Staged(Err(fault)));
-        };
-        let ledger = self.machine.ledger();
-        let order = Order {
-            release,
-            within,
-            highest_sequence: ledger.highest_sequence,
-            clock_ahead_ms: ledger.clock_ahead_ms,
-            current: ledger.current.clone(),
-        };
-        let stager = Stager {
-            home: Arc::clone(&self.parts.home),
-            coordinator,
-            trust: self.parts.trust.clone(),
-            variant: self.parts.settings.node.variant.clone(),
-            chain: self.chain.subscribe(),
-            download: Some(self.parts.settings.download.clone()),
-        };
-        self.begin(async move { Event::Staged(stager.stage(order).await) });
-    }
-
-    fn preflight(&mut self, release: InstalledRelease) {
-        let Some(target) = self.machine.ledger().target.clone() else { return };
-        let home = Arc::clone(&self.parts.home);
-        self.begin(async move {
-            Event::Preflighted(preflight::check(&home, &release, Some(target.manifest), 0, &[]).await)
-        });
-    }
-
     /// Does something long in the background; there is one such thing at a time.
-    fn begin(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+    pub(super) fn begin(&mut self, work: impl Future<Output = Event> + Send + 'static) {
         self.jobs += 1;
         let (job, post) = (self.jobs, self.post.clone());
         let task = tokio::spawn(async move {
@@ -141,6 +106,9 @@ impl Driver {
         }
         if !self.parts.settings.upgrade.restart_after && self.machine.has_switched() {
             tracing::info!(release = %release.name, "switched; the settings say that the node is not started after it");
+            if let Some(plan) = self.plan_of_target().cloned() {
+                self.plan_came(&plan);
+            }
             return self.end = Some(End::With(0));
         }
         let log = match self.parts.settings.node.output {

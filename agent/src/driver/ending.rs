@@ -1,7 +1,7 @@
 //! How an agent ends: told to, with its node, or by becoming its successor.
 use super::control::Asked;
 use super::{Answer, Driver, Message, Request};
-use crate::config::{OnExit, Restart};
+use crate::config::{Loaded, OnExit, Restart};
 use crate::host::process::Exit;
 use crate::ledger;
 use common::time::Span;
@@ -116,6 +116,36 @@ impl Driver {
             }
         };
         let _ = asked.reply.send(answer);
+    }
+
+    /// Reads the settings again and takes over what can be; the rest waits for a restart, and is named.
+    fn reload(&mut self) -> Result<String, (String, String)> {
+        let loaded = Loaded::load(&self.parts.flags, &crate::cli::env)
+            .map_err(|e| (e.to_string(), "wemixvisor config validate".to_owned()))?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changes = self.parts.settings.changed(&loaded.settings);
+        if changes.is_empty() {
+            return Ok("the settings are as before".to_owned());
+        }
+        let settings = self.parts.settings.reloaded(&loaded.settings);
+        if settings.log.filter != self.parts.settings.log.filter {
+            crate::cli::log::change(&settings.log.filter)
+                .map_err(|e| (format!("{e:#}"), "wemixvisor config set log.filter info".to_owned()))?;
+        }
+        self.parts.settings = settings;
+        self.settings_changed();
+        let list = |keys: &[String]| keys.join(", ");
+        Ok(match (changes.reloadable.is_empty(), changes.needs_restart.is_empty()) {
+            (false, true) => format!("taken over: {}", list(&changes.reloadable)),
+            (true, _) => format!("only after a restart: {}", list(&changes.needs_restart)),
+            (false, false) => format!(
+                "taken over: {}; only after a restart: {}",
+                list(&changes.reloadable),
+                list(&changes.needs_restart)
+            ),
+        })
     }
 
     fn restart_asked(&mut self, force: bool) -> Answer {

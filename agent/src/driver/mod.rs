@@ -3,13 +3,16 @@ mod control;
 mod effects;
 mod ending;
 mod plans;
+mod prepare;
 
 pub use control::{Answer, Request, Status};
 pub use ending::own_program;
+pub use plans::{Pending, PlanReason, PlanWait};
 
 use crate::clock;
 use crate::config::{Flags, Settings};
 use crate::home::Home;
+use crate::host::backup::Backup;
 use crate::host::disk;
 use crate::host::process::{Exit, Node};
 use crate::host::verify::ChainId;
@@ -23,6 +26,7 @@ use common::release::InstalledRelease;
 use common::time::{Span, UnixMs};
 use common::wire::v1::{NodeHealth, SyncRequest};
 use ending::{End, Signals};
+use plans::Plans;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,6 +108,10 @@ pub struct Driver {
     waiting_start: Option<(InstalledRelease, UnixMs)>,
     stopping: Option<Stopping>,
     end: Option<End>,
+    plans: Plans,
+    next_poll: Instant,
+    /// Backups without digests yet.
+    unsealed: Arc<Mutex<Vec<Backup>>>,
     reports: watch::Sender<SyncRequest>,
     urgent: watch::Sender<u64>,
     chain: watch::Sender<Option<ChainId>>,
@@ -123,6 +131,7 @@ impl Driver {
         let first = request(&parts, &machine, health.clone());
         let (reports, reports_out) = watch::channel(first);
         let prober = Some(Box::new(parts.prober.clone()));
+        let plans = Plans::new(&parts.home, &parts.settings);
         let mut driver = Driver {
             parts,
             machine,
@@ -138,6 +147,9 @@ impl Driver {
             waiting_start: None,
             stopping: None,
             end: None,
+            plans,
+            next_poll: Instant::now(),
+            unsealed: Arc::default(),
             reports,
             urgent,
             chain,
@@ -187,6 +199,10 @@ impl Driver {
                 () = until(start_at) => self.start_now().await,
                 _ = ticks.tick() => self.tick(),
                 () = tokio::time::sleep_until(self.next_probe) => self.look(),
+                () = tokio::time::sleep_until(self.next_poll) => {
+                    self.next_poll = Instant::now() + self.parts.settings.upgrade.poll.to_std();
+                    self.poll_plans();
+                }
             }
         }
     }
@@ -202,6 +218,10 @@ impl Driver {
         let after = self.machine.phase();
         if before != after {
             let fault = self.machine.fault().map(|f| f.detail.as_str()).unwrap_or_default();
+            self.plan_moved(after);
+            if !self.machine.is_committed() {
+                self.seal_backups();
+            }
             tracing::info!(phase = ?after, release = %self.machine.ledger().current.name, fault, "phase");
         }
         self.publish();
@@ -243,6 +263,7 @@ impl Driver {
 
     fn tick(&mut self) {
         self.check_stop();
+        self.retry_plan();
         self.queue.push_back(Event::Tick);
     }
 

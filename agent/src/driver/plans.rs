@@ -1,19 +1,207 @@
-//! What this host's own plans ask for.
+//! What this host's own plans ask for, and what is written down when one of them has come.
 use super::Driver;
-use common::machine::Event;
-use common::release::InstalledRelease;
+use crate::clock;
+use crate::config::Settings;
+use crate::home::Home;
+use crate::plan::{self, Applied, Plan, PlanFault, Queue, Watcher};
+use common::machine::{Event, HeightWait, HostPlan};
+use common::release::{Digest, ReleaseRef};
+use common::time::{Span, UnixMs};
+use common::wire::v1::{AgentPhase, Direction, FaultCode, Goal, Limits};
+use serde::{Deserialize, Serialize};
 
-impl Driver {
-    /// Looks at the plan files, and tells the machine when another plan is next.
-    pub(super) fn poll_plans(&mut self) {}
+/// A plan whose release could not be fetched is tried again after this long.
+const TRY_AGAIN_AFTER: Span = Span::mins(5);
 
-    /// Backs up and runs the hooks, with the node down.
-    pub(super) fn prepare(&mut self, _release: InstalledRelease) {
-        self.queue.push_back(Event::Prepared(Ok(())));
+/// Plans of the host, as last seen.
+pub(super) struct Plans {
+    watcher: Watcher,
+    queue: Queue,
+    applied: Applied,
+    /// The plan the machine has.
+    pub in_hand: Option<Plan>,
+    /// When staging last failed for a reason that may pass.
+    failed_at: Option<UnixMs>,
+}
+
+impl Plans {
+    pub(super) fn new(home: &Home, settings: &Settings) -> Plans {
+        Plans {
+            watcher: Watcher::new(home, settings),
+            queue: Queue::default(),
+            applied: Applied::read(home),
+            in_hand: None,
+            failed_at: None,
+        }
     }
 
-    /// Reads the settings again.
-    pub(super) fn reload(&mut self) -> Result<String, (String, String)> {
-        Err(("not built yet".to_owned(), String::new()))
+    pub(super) fn faults(&self) -> &[PlanFault] {
+        &self.queue.faults
+    }
+}
+
+/// The plan that is next, as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its name.
+    pub name: String,
+    /// First height of the new release; `None` is at once.
+    pub height: Option<u64>,
+    /// Where it is from.
+    pub source: String,
+    /// Why nothing is done yet, when that is so.
+    pub waits: Option<PlanWait>,
+}
+
+/// Why a plan waits. Each has a row in `docs/operations.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PlanWait {
+    /// For the height.
+    Height(HeightWait),
+    /// For something else.
+    Other {
+        /// The code.
+        reason: PlanReason,
+    },
+}
+
+/// Why a plan waits, other than for its height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanReason {
+    /// The host is in a fleet, and the fleet decides (`upgrade.in_fleet`).
+    FleetDecides,
+    /// The coordinator has work for this host; the plan comes after it.
+    CoordinatorFirst,
+    /// The release failed here; `wemixvisor upgrade retry`.
+    FailedHere,
+    /// The release is being fetched and checked.
+    Staging,
+}
+
+impl Driver {
+    /// Plans are read by other rules from now on.
+    pub(super) fn settings_changed(&mut self) {
+        self.plans.watcher = Watcher::new(&self.parts.home, &self.parts.settings);
+        self.poll_plans();
+    }
+
+    /// Looks at the plan files, and tells the machine when another plan is next.
+    pub(super) fn poll_plans(&mut self) {
+        if !self.parts.settings.upgrade.enabled {
+            return;
+        }
+        if let Some(queue) = self.plans.watcher.poll() {
+            for fault in queue.faults.iter().filter(|f| !self.plans.queue.faults.contains(f)) {
+                tracing::warn!(path = %fault.path.display(), "{fault}");
+            }
+            self.plans.queue = queue;
+            self.plans.applied = Applied::read(&self.parts.home);
+        }
+        // A way that is walked to its end keeps its plan.
+        if !self.machine.is_committed() {
+            self.choose_plan();
+        }
+    }
+
+    fn choose_plan(&mut self) {
+        let settings = &self.parts.settings;
+        let head = self.machine.ledger().head;
+        let next = self.plans.queue.next(&self.plans.applied, head, &settings.upgrade.skip_heights).cloned();
+        let followed = self.parts.coordinator.is_none() || settings.upgrade.in_fleet;
+        let order = next.as_ref().filter(|_| followed).map(|p| host_plan(&self.parts.home, settings, p));
+        if next != self.plans.in_hand
+            && let Some(plan) = &next
+        {
+            let height = plan.height.map_or("at once".to_owned(), |h| h.to_string());
+            tracing::info!(plan = plan.title, height, source = %plan.source, followed, "the next plan of this host");
+        }
+        self.plans.in_hand = next;
+        if order != self.machine.ledger().plan {
+            self.plans.failed_at = None;
+            self.queue.push_back(Event::Planned(order.map(Box::new)));
+        }
+    }
+
+    /// Whether the release the machine works on is that of the plan in hand.
+    pub(super) fn plan_of_target(&self) -> Option<&Plan> {
+        let ledger = self.machine.ledger();
+        let by_plan = ledger.instruction.goal == Goal::Run
+            && ledger.plan.as_ref().is_some_and(|p| ledger.target.as_ref() == Some(&p.release));
+        self.plans.in_hand.as_ref().filter(|p| by_plan && ledger.target.as_ref().is_some_and(|t| t.name == p.name))
+    }
+
+    /// The phase changed: a plan that has come is written down, one that could not be fetched is tried again later.
+    pub(super) fn plan_moved(&mut self, phase: AgentPhase) {
+        let Some(plan) = self.plan_of_target().cloned() else { return };
+        let ledger = self.machine.ledger();
+        match phase {
+            AgentPhase::Done => self.plan_came(&plan),
+            AgentPhase::Failed => {
+                let passing = ledger.fault.as_ref().is_some_and(|f| {
+                    matches!(f.code, FaultCode::ArtifactUnavailable | FaultCode::ManifestUnavailable | FaultCode::DiskFull)
+                });
+                self.plans.failed_at = passing.then(clock::now);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn plan_came(&mut self, plan: &Plan) {
+        let head = self.machine.ledger().head;
+        if let Err(error) = plan::applied(&self.parts.home, &self.parts.settings, plan, head) {
+            tracing::error!(%error, plan = plan.title, "the plan came, but that could not be written down");
+        }
+        self.plans.applied = Applied::read(&self.parts.home);
+    }
+
+    /// Tries again what failed for a reason that may have passed.
+    pub(super) fn retry_plan(&mut self) {
+        let Some(at) = self.plans.failed_at else { return };
+        if clock::now().since(at) >= TRY_AGAIN_AFTER {
+            self.plans.failed_at = None;
+            self.queue.push_back(Event::Forgiven);
+        }
+    }
+
+    /// The next plan and why it waits.
+    pub(super) fn pending_plan(&self) -> Option<Pending> {
+        let plan = self.plans.in_hand.as_ref()?;
+        let ledger = self.machine.ledger();
+        let other = |reason| Some(PlanWait::Other { reason });
+        let waits = if ledger.plan.is_none() {
+            other(PlanReason::FleetDecides)
+        } else if ledger.instruction.goal != Goal::Run {
+            other(PlanReason::CoordinatorFirst)
+        } else {
+            match ledger.phase {
+                AgentPhase::Failed => other(PlanReason::FailedHere),
+                AgentPhase::Ready => self.machine.height_wait().map(PlanWait::Height),
+                _ if self.machine.is_committed() => None,
+                AgentPhase::Done if ledger.direction == Direction::Forward => None,
+                _ => other(PlanReason::Staging),
+            }
+        };
+        let source = plan.source.to_string();
+        Some(Pending { name: plan.title.clone(), height: plan.height, source, waits })
+    }
+}
+
+/// A plan as the machine wants it.
+fn host_plan(home: &Home, settings: &Settings, plan: &Plan) -> HostPlan {
+    let upgrade = &settings.upgrade;
+    let content = serde_json::json!([plan.title, plan.height, plan.info]).to_string();
+    HostPlan {
+        release: ReleaseRef { name: plan.name.clone(), sequence: 0, manifest: Digest::of(content.as_bytes()) },
+        height: plan.height,
+        halted_after: upgrade.halted_after,
+        limits: Limits {
+            download: settings.download.within,
+            stop: settings.node.stop,
+            start: upgrade.start_within,
+            rpc: upgrade.rpc_within,
+        },
+        present: plan::binary::is_there(&home.binary(&plan.name)),
     }
 }
