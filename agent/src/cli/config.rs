@@ -2,7 +2,7 @@
 use super::{Place, env};
 use crate::config::{
     Edit, Flags, Form, Loaded, Reload, SettingsError, ShowForm, Source, Template, edit, files_of, home_of,
-    listing, migrate, show, templates,
+    listing, migrate, show, templates, unknown_variables,
 };
 use crate::home::Home;
 use crate::host::files;
@@ -169,6 +169,8 @@ fn set(flags: &Flags, key: &str, value: Option<&str>) -> anyhow::Result<ExitCode
 fn validate(flags: &Flags, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let mut flags = flags.clone();
     flags.config = file.map(Path::to_owned).or(flags.config);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    warn(&unknown_variables(names));
     let loaded = loaded(&flags)?;
     // A file that is checked by its name may be for another host.
     let absent = if file.is_some() { Vec::new() } else { loaded.settings.absent() };

@@ -43,7 +43,7 @@ pub fn time_format(text: &str) -> Result<String, String> {
 
 /// Shortest and longest of what a length of time can be; what is not here can be zero.
 const SPANS: [(&str, Span, Span); 8] = [
-    ("node.stop", Span::secs(1), Span::mins(24 * 60)),
+    ("node.stop", Span(1), Span::mins(24 * 60)),
     ("upgrade.poll", Span(10), Span::mins(60)),
     ("upgrade.start_within", Span::secs(1), Span::mins(24 * 60)),
     ("upgrade.rpc_within", Span::secs(1), Span::mins(24 * 60)),

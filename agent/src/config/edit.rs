@@ -1,7 +1,7 @@
 //! Changing one key of a file; its comments stay.
 use super::key::{Key, Meaning, Reload};
 use super::load::{Loaded, Origin};
-use super::show::masked;
+use super::show::said;
 use super::source::{Form, Source};
 use super::text::toml_text;
 use super::{Flags, SettingsError, keys};
@@ -58,7 +58,7 @@ pub enum EditError {
         why: String,
     },
     /// With the change the settings could not be used; the file is as before.
-    #[error("{} is left as it was: {source}", path.display())]
+    #[error("{} is left as it was", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -106,14 +106,13 @@ pub fn edit(
     let after = load(&text).map_err(|source| EditError::Refused { path: path.to_owned(), source })?;
     let shown = |loaded: &Loaded| {
         let draft = super::key::Draft::of(&loaded.settings);
-        (key.get)(&draft).show().map(|v| masked(key, v).to_string()).unwrap_or_default()
+        (key.get)(&draft).show().map(|v| said(key, v)).unwrap_or_default()
     };
     // Where the settings were unusable before, the file itself says what stood there.
     let in_file = || before.values.iter().find(|found| found.key.path() == key.path());
     let old = load(original).map(|loaded| shown(&loaded));
-    let old = old.unwrap_or_else(|_| {
-        in_file().map(|found| masked(key, found.value.clone()).to_string()).unwrap_or_default()
-    });
+    let old =
+        old.unwrap_or_else(|_| in_file().map(|found| said(key, found.value.clone())).unwrap_or_default());
     Ok(Edit {
         new: shown(&after),
         old,

@@ -59,6 +59,15 @@ pub fn look(
     elsewhere(home, env, errors);
 }
 
+/// What to say about variables that begin like ours and that nothing reads: a misspelt one would stay unnoticed.
+pub fn unknown(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<String> =
+        super::keys::all().flat_map(|key| key.variables()).map(|(name, _)| name).collect();
+    let others = ["WEMIXVISOR_CONFIG", "WEMIXVISOR_TOKEN"];
+    let ours = names.filter(|name| name.starts_with("WEMIXVISOR_") && !others.contains(&name.as_str()));
+    ours.filter(|name| !known.contains(name)).map(|name| format!("{name} is no known variable")).collect()
+}
+
 /// Places that some builds of cosmovisor let be moved. Here they are fixed; a moved one is refused, because
 /// going on would run what is at the fixed place instead.
 fn elsewhere(home: &Path, env: &dyn Fn(&str) -> Option<String>, errors: &mut Vec<String>) {

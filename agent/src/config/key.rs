@@ -5,6 +5,7 @@ use super::settings::Settings;
 use common::id::NodeName;
 use common::manifest::TrustRoot;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// One key.
 pub struct Key {
@@ -106,7 +107,7 @@ impl Key {
         if self.name.ends_with("_bytes") {
             return Kind::Bytes;
         }
-        (self.get)(&Draft::default()).kind()
+        (self.get)(Draft::pattern()).kind()
     }
 
     /// `WEMIXVISOR_<SECTION>_<KEY>`.
@@ -174,7 +175,15 @@ impl Default for Draft {
     }
 }
 
+/// Made once: it is asked for the kind of every key.
+static PATTERN: LazyLock<Draft> = LazyLock::new(Draft::default);
+
 impl Draft {
+    /// The defaults of a home called HOME.
+    pub(super) fn pattern() -> &'static Draft {
+        &PATTERN
+    }
+
     /// Takes settings apart.
     pub fn of(settings: &Settings) -> Draft {
         let (webhook, trust) = (settings.webhook.as_ref(), settings.trust.as_ref());

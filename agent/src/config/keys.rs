@@ -64,8 +64,11 @@ pub fn section_hint(section: &str) -> String {
     near.map(|name| format!("; did you mean [{name}]?")).unwrap_or_default()
 }
 
-/// Edits (insert, delete, replace) that turn one word into the other.
+/// Edits (insert, delete, replace, swap neighbours once) that turn one word into the other.
 fn distance(a: &str, b: &str) -> usize {
+    if swapped(a.as_bytes(), b.as_bytes()) {
+        return 1;
+    }
     let b: Vec<char> = b.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().enumerate() {
@@ -78,6 +81,13 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// Whether two neighbouring letters are in each other's place and all else is equal.
+fn swapped(a: &[u8], b: &[u8]) -> bool {
+    let Some(at) = a.iter().zip(b).position(|(x, y)| x != y) else { return false };
+    let next = |word: &[u8]| word.get(at + 1).copied();
+    a.len() == b.len() && next(a) == Some(b[at]) && next(b) == Some(a[at]) && a[at + 2..] == b[at + 2..]
 }
 
 #[cfg(test)]
@@ -112,6 +122,7 @@ mod tests {
         assert_eq!(section_hint("helth"), "; did you mean [health]?");
         assert!(named("geth.cahce").err().is_some_and(|e| e.contains("[geth] cache")));
         assert_eq!(named("agent.log").map(Key::path), Ok("log.filter".to_owned()));
+        assert_eq!((distance("rcp", "rpc"), distance("a", "b"), distance("ab", "ba")), (1, 1, 1));
         assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }

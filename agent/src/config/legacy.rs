@@ -80,16 +80,18 @@ pub fn is_flat(name: &str) -> bool {
 /// Puts what the file says into `source`.
 pub fn translate(table: &Table, source: &mut Source) {
     for (name, value) in table {
+        // A key in quotes can hold anything; what is told of it must stay on one line.
+        let said = name.escape_debug().to_string();
         let outcome = match FLAT.iter().find(|(flat, _)| flat == name) {
             Some((_, holds)) => flat(*holds, value, table),
             None => variable(name, value),
         };
         match outcome {
-            Ok(Some((key, value))) => source.found(key, value, name.clone()),
+            Ok(Some((key, value))) => source.found(key, value, said),
             Ok(None) => {}
-            Err(Unfit::Wrong(error)) => source.errors.push(format!("{name}: {error}")),
+            Err(Unfit::Wrong(error)) => source.errors.push(format!("{said}: {error}")),
             Err(Unfit::Dropped(why, loud)) => {
-                source.dropped.push(Dropped { said: name.clone(), why, loud });
+                source.dropped.push(Dropped { said, why, loud });
             }
         }
     }

@@ -120,7 +120,7 @@ struct Reading {
 impl Reading {
     /// Takes a value in place of a weaker one, when it can be one at all.
     fn admit(&mut self, key: &'static Key, value: Value, origin: Origin, said: &str) {
-        match (key.at)(&mut Draft::default()).put(&value) {
+        match (key.at)(&mut Draft::pattern().clone()).put(&value) {
             Ok(()) => {
                 self.given.insert(key.path(), (key, value, origin));
             }
@@ -165,10 +165,13 @@ impl Reading {
         ignored::look(&home, env, errors, warnings);
         let layout = Home::new(home.clone(), name.clone());
         let files = FleetFiles::new(layout.fleet());
-        let joined = files.read_membership().map_err(|e| errors.push(e.to_string())).ok().flatten();
+        // Without a home there is nothing to look into; the folder we happen to be in is not it.
+        let known = home.is_absolute();
+        let joined = if known { files.read_membership() } else { Ok(None) };
+        let joined = joined.map_err(|e| errors.push(e.to_string())).ok().flatten();
         let mut origins = BTreeMap::new();
         let in_fleet = self.given.contains_key("fleet.url") || joined.is_some();
-        let as_cosmovisor = flags.as_cosmovisor || layout.root() == home.join("cosmovisor");
+        let as_cosmovisor = flags.as_cosmovisor || known && layout.root() == home.join("cosmovisor");
         let mut draft = Draft::of(&Settings::of(home, name));
         ways(&mut draft.settings, in_fleet, as_cosmovisor, &mut origins);
         self.fill(&mut draft, &mut origins);

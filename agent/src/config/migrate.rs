@@ -105,6 +105,9 @@ mod tests {
             assert!(matches!(migrate(&done.text), Err(MigrateError::Current)));
             assert!(Source::read(&done.text).unwrap().errors.is_empty(), "{}", done.text);
         }
+        let hostile = migrate("daemon_name = 'n'\n\"x\\n[node]\\nname\" = 1\n").unwrap();
+        assert_eq!(Source::read(&hostile.text).unwrap().values.len(), 1, "{}", hostile.text);
+        assert_eq!(hostile.dropped.len(), 1);
         let wrong =
             migrate("daemon_poll_interval = 'x'\ndaemon_allow_download_binaries = 'yes'\n").unwrap_err();
         let text = wrong.to_string();

@@ -25,6 +25,7 @@ mod text;
 pub use changes::Changes;
 pub use edit::{Edit, EditError, edit};
 pub use geth::{GethSettings, arguments};
+pub use ignored::unknown as unknown_variables;
 pub use key::Reload;
 pub use listing::listing;
 pub use load::{Loaded, Origin, files_of};

@@ -44,20 +44,19 @@ struct Row {
     origin: String,
 }
 
-impl Row {
-    fn text(&self) -> String {
-        match (self.key.kind(), &self.value) {
-            (Kind::Bytes, Some(Value::Integer(n))) => bytes_text(*n),
-            (_, Some(value)) => value.to_string().escape_debug().to_string(),
-            (_, None) => String::new(),
-        }
+/// A value for people, on one line and without secrets.
+pub fn said(key: &Key, value: Value) -> String {
+    match (key.kind(), masked(key, value)) {
+        (Kind::Bytes, Value::Integer(n)) => bytes_text(n),
+        (_, value) => value.to_string().escape_debug().to_string(),
     }
 }
 
 fn table(rows: &[Row], origins: bool) -> String {
+    let text = |row: &Row| row.value.clone().map(|value| said(row.key, value)).unwrap_or_default();
     let shown: Vec<(String, String, &str)> = rows
         .iter()
-        .map(|row| (row.key.path(), row.text(), row.origin.as_str()))
+        .map(|row| (row.key.path(), text(row), row.origin.as_str()))
         .filter(|(_, text, origin)| !text.is_empty() || *origin != "default")
         .collect();
     let width = |of: fn(&(String, String, &str)) -> usize, most: usize| {
@@ -113,7 +112,7 @@ fn file(rows: &[Row], origins: bool) -> String {
 }
 
 /// A value without what gives access to something.
-pub fn masked(key: &Key, value: Value) -> Value {
+fn masked(key: &Key, value: Value) -> Value {
     match (key.path().as_str(), value) {
         ("node.rpc" | "fleet.url", Value::Text(url)) => Value::Text(masked_url(&url, false)),
         // Whoever knows the path of a webhook can post to it.

@@ -28,7 +28,7 @@ pub enum TemplateError {
         folder: PathBuf,
     },
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("reading {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,

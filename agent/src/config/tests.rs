@@ -143,7 +143,7 @@ fn what_holds_beyond_types() {
         ("[node]\ndata_dir = \"data\"", "[node] data_dir: the path \"data\" is not absolute"),
         ("[node]\nrpc = \"geth.ipc\"", "[node] rpc"),
         ("[node]\nrpc = \"ws://127.0.0.1:1\"", "[node] rpc"),
-        ("[node]\nstop = \"0s\"", "[node] stop: it must be 1s or more"),
+        ("[node]\nstop = \"0s\"", "[node] stop: it must be 1ms or more"),
         ("[node]\nmax_restarts = -1", "[node] max_restarts: a whole number"),
         ("[node]\nnetwork = \"moon\"", "mainnet, testnet, devnet"),
         ("[node]\nname = \"a/b\"\n[upgrade]\npoll = \"1ms\"", "[upgrade] poll"),

@@ -76,7 +76,7 @@ pub fn sample() -> String {
         &mut out,
     );
     out += "schema = 1\n";
-    let draft = Draft::default();
+    let draft = Draft::pattern();
     for (section, about) in keys::SECTIONS {
         out.push('\n');
         comment(about, &mut out);
@@ -88,7 +88,7 @@ pub fn sample() -> String {
             let usual =
                 if key.usual.is_empty() { String::new() } else { format!(" Without it: {}.", key.usual) };
             comment(&format!("{}{usual}{names}", key.help), &mut out);
-            let value = default_text(key, &draft).unwrap_or_else(|| example_text(key));
+            let value = default_text(key, draft).unwrap_or_else(|| example_text(key));
             let _ = writeln!(out, "# {} = {value}", key.name);
         }
     }
@@ -98,14 +98,14 @@ pub fn sample() -> String {
 /// The tables of docs/configuration.md: every key with its default, variables, and what a change needs.
 pub fn document() -> String {
     let mut out = String::new();
-    let draft = Draft::default();
+    let draft = Draft::pattern();
     for (section, about) in keys::SECTIONS {
         let _ = writeln!(out, "### `[{section}]`\n\n{about}\n");
         out += "| key | kind | default | further variables | a change needs | what it is |\n";
         out += "|---|---|---|---|---|---|\n";
         for key in keys::all().filter(|key| key.section == section) {
             let code = |text: String| format!("`{text}`");
-            let default = match (key.usual, default_text(key, &draft)) {
+            let default = match (key.usual, default_text(key, draft)) {
                 ("", Some(text)) => code(text),
                 ("", None) => "none".to_owned(),
                 (usual, _) => usual.to_owned(),
