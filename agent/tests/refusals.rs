@@ -12,6 +12,19 @@ use support::Host;
 use support::coordinator::{Fleet, Serve, limits};
 use support::release::{Release, sign};
 
+/// The executable of a release in an archive.
+fn packed(release: &mut Release) {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(release.bytes.len() as u64);
+    builder.append_data(&mut header, "pkg/geth", &release.bytes[..]).unwrap();
+    let artifact = &mut release.manifest.artifacts[0];
+    (artifact.member, artifact.executable_sha256) = (Some("pkg/geth".into()), Some(artifact.sha256));
+    artifact.url = "https://releases.example.org/geth.tar".into();
+    release.bytes = builder.into_inner().unwrap();
+    (artifact.sha256, artifact.size) = (Digest::of(&release.bytes), release.bytes.len() as u64);
+}
+
 type Spoil = fn(&Fleet, &mut Release);
 
 fn manifest_of(release: &Release) -> String {
@@ -76,6 +89,27 @@ fn cases() -> Vec<(&'static str, FaultCode, Spoil)> {
             let bytes = [release.bytes.clone(), vec![0; 10]].concat();
             fleet.serve(&artifact_of(release), Serve::Whole(bytes));
         }),
+        ("archive without the member", FaultCode::BinaryUnusable, |fleet, release| {
+            packed(release);
+            release.manifest.artifacts[0].member = Some("geth".into());
+            publish(fleet, release);
+        }),
+        ("archive with another executable", FaultCode::DigestMismatch, |fleet, release| {
+            packed(release);
+            release.manifest.artifacts[0].executable_sha256 = Some(Digest([1; 32]));
+            publish(fleet, release);
+        }),
+        ("member without a digest", FaultCode::ManifestMismatch, |fleet, release| {
+            packed(release);
+            release.manifest.artifacts[0].executable_sha256 = None;
+            publish(fleet, release);
+        }),
+        ("no executable", FaultCode::BinaryUnusable, |fleet, release| {
+            release.bytes = b"<!DOCTYPE html>".to_vec();
+            let artifact = &mut release.manifest.artifacts[0];
+            (artifact.sha256, artifact.size) = (Digest::of(&release.bytes), release.bytes.len() as u64);
+            publish(fleet, release);
+        }),
         ("truncated", FaultCode::ArtifactUnavailable, |fleet, release| {
             publish(fleet, release);
             fleet.serve(&artifact_of(release), Serve::Truncated(release.bytes.clone()));
@@ -103,9 +137,13 @@ fn each_with_its_reason_and_nothing_left() {
     }
 
     // A good one, then one below its sequence; and one whose binary says another version.
-    let good = Release::new("good", 9, &json!({"version": "3.0.0"}));
+    let mut good = Release::new("good", 9, &json!({"version": "3.0.0"}));
+    let executable = Digest::of(&good.bytes);
+    packed(&mut good);
     let generation = fleet.order(&fleet.publish(&good, &[0, 1]), Goal::Stage);
     fleet.reported("ready", generation, |r| r.phase == AgentPhase::Ready);
+    let placed = host.root().join("upgrades/good/bin/geth");
+    assert_eq!(Digest::of(&std::fs::read(placed).unwrap()), executable, "unpacked");
     let old = Release::new("old", 8, &json!({"version": "2.9.0"}));
     let generation = fleet.order(&fleet.publish(&old, &[0, 1]), Goal::Stage);
     let report = fleet.reported("old sequence", generation, |r| r.phase == AgentPhase::Failed);
@@ -117,5 +155,5 @@ fn each_with_its_reason_and_nothing_left() {
     let report = fleet.reported("liar", generation, |r| r.phase == AgentPhase::Failed);
     assert_eq!(report.fault.unwrap().code, FaultCode::BinaryUnusable);
     assert_eq!((host.nodes(), host.count("term")), (vec![pid], 0));
-    assert_ne!(Digest::of(&good.bytes), Digest::of(&liar.bytes));
+    assert_ne!(executable, Digest::of(&liar.bytes));
 }

@@ -129,3 +129,43 @@ pub struct InstalledRelease {
     /// Digest of the executable.
     pub digest: Digest,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(rest: &str) -> Artifact {
+        let sha256 = Digest([1; 32]);
+        let text = format!(
+            r#"{{"os":"linux","arch":"x86_64","url":"https://r.example.org/x","sha256":"{sha256}","size":1{rest}}}"#
+        );
+        let artifact: Artifact = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&artifact).unwrap(), text, "nothing is added to what was published");
+        artifact
+    }
+
+    fn member(path: &str) -> Artifact {
+        let quoted = serde_json::to_string(path).unwrap();
+        artifact(&format!(r#","member":{quoted},"executable_sha256":"{}""#, Digest([2; 32])))
+    }
+
+    #[test]
+    fn the_executable_is_the_file_or_its_member() {
+        let raw = artifact("");
+        assert_eq!((raw.executable(), raw.member_fault()), (Digest([1; 32]), None));
+        let packed = member("pkg/bin/geth");
+        assert_eq!((packed.executable(), packed.member_fault()), (Digest([2; 32]), None));
+    }
+
+    #[test]
+    fn a_member_is_named_completely_and_stays_inside() {
+        let half =
+            [r#","member":"geth""#.to_owned(), format!(r#","executable_sha256":"{}""#, Digest([2; 32]))];
+        for rest in half {
+            assert!(artifact(&rest).member_fault().unwrap().contains("missing"), "{rest}");
+        }
+        for bad in ["", "/geth", "../geth", "a/../geth", "./geth", "a//geth", "a/", "a\\geth", "a\0"] {
+            assert!(member(bad).member_fault().unwrap().contains("plain path"), "{bad:?}");
+        }
+    }
+}

@@ -126,3 +126,77 @@ async fn version(path: &Path) -> Result<String, Fault> {
         Err(_) => Err(failed(format!("did not end within {} s", VERSION_WITHIN.as_secs()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::ReleaseName;
+
+    struct Case {
+        _folder: tempfile::TempDir,
+        home: Home,
+        release: InstalledRelease,
+    }
+
+    impl Case {
+        fn new(bytes: &[u8]) -> Case {
+            let folder = tempfile::tempdir().unwrap();
+            let home = Home::new(folder.path().to_owned(), "geth".into());
+            let name = ReleaseName::new("v2").unwrap();
+            std::fs::create_dir_all(home.binary(&name).parent().unwrap()).unwrap();
+            std::fs::write(home.binary(&name), bytes).unwrap();
+            let release = InstalledRelease { name, sequence: 0, digest: Digest::of(bytes) };
+            Case { _folder: folder, home, release }
+        }
+
+        async fn check(&self, extra: u64, hooks: &[PathBuf]) -> Result<(), (FaultCode, String)> {
+            let checked = check(&self.home, &self.release, None, extra, hooks).await;
+            checked.map_err(|f| (f.code, f.detail))
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn without_a_manifest() {
+        // It is not run: it would fail.
+        let case = Case::new(b"#!/bin/false\n");
+        let path = case.home.binary(&case.release.name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let hook = case.home.root().join("hook");
+        std::fs::write(&hook, "#!/bin/sh\n").unwrap();
+        case.check(1, std::slice::from_ref(&hook)).await.unwrap();
+        assert_eq!((mode(&path) & 0o111, mode(&hook) & 0o111), (0o111, 0o111));
+    }
+
+    #[tokio::test]
+    async fn each_with_its_reason() {
+        let refused = async |bytes: &[u8], extra: u64, hooks: &[PathBuf]| {
+            Case::new(bytes).check(extra, hooks).await.unwrap_err()
+        };
+        let script = b"#!/bin/sh\n";
+        let (code, detail) = refused(b"", 0, &[]).await;
+        assert!(code == FaultCode::BinaryUnusable && detail.contains("empty"), "{detail}");
+        let (code, detail) = refused(b"<html>", 0, &[]).await;
+        assert!(code == FaultCode::BinaryUnusable && detail.contains("neither"), "{detail}");
+        let (code, detail) = refused(script, u64::MAX / 2, &[]).await;
+        assert!(code == FaultCode::DiskFull && detail.contains("for the backup"), "{detail}");
+        for hook in ["/nowhere/hook", "/"] {
+            let (code, detail) = refused(script, 0, &[hook.into()]).await;
+            assert!(code == FaultCode::BinaryUnusable && detail.contains("hook"), "{detail}");
+        }
+        let mut case = Case::new(script);
+        case.release.digest = Digest([1; 32]);
+        let (code, _) = case.check(0, &[]).await.unwrap_err();
+        assert_eq!(code, FaultCode::DigestMismatch);
+        std::fs::remove_file(case.home.binary(&case.release.name)).unwrap();
+        let (code, _) = case.check(0, &[]).await.unwrap_err();
+        assert_eq!(code, FaultCode::BinaryUnusable);
+        let manifest = Some(Digest([2; 32]));
+        let case = Case::new(script);
+        let fault = check(&case.home, &case.release, manifest, 0, &[]).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::ManifestMismatch, "a manifest that is not there");
+    }
+}

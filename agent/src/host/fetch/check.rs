@@ -46,10 +46,10 @@ pub async fn check_urls(settings: &DownloadSettings, files: &PlanFiles) -> Vec<U
     let mut checks = Vec::new();
     for (platform, source) in &sources {
         let mut check = look(&mut fetcher, settings, platform, &source.url).await;
-        if check.found.is_ok() {
-            if let Err(error) = said(&mut fetcher, source).await {
-                check.found = Err(error);
-            }
+        if check.found.is_ok()
+            && let Err(error) = said(&mut fetcher, source).await
+        {
+            check.found = Err(error);
         }
         checks.push(check);
     }

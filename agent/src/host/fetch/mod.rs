@@ -145,11 +145,11 @@ impl Job<'_> {
             Packing::Raw => checksum.digest(),
             _ => package.wanted,
         };
-        if let Some(digest) = known {
-            if super::download::files_equal(&self.home.artifact(&digest), &digest).await {
-                self.refuse_occupied(&digest)?;
-                return Ok(digest);
-            }
+        if let Some(digest) = known
+            && super::download::files_equal(&self.home.artifact(&digest), &digest).await
+        {
+            self.refuse_occupied(&digest)?;
+            return Ok(digest);
         }
         let url = package.url.clone();
         let wanted = Wanted { url: &url, checksum, size };

@@ -289,3 +289,37 @@ pub(crate) fn enough_space(folder: &Path, bytes: u64) -> Result<(), FetchError> 
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What comes of a server that says this and then nothing, with the connection open.
+    async fn after(said: &'static str) -> FetchError {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/geth", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut settings = crate::config::Settings::of("/".into(), "geth".into()).download;
+        settings.private = true;
+        let mut fetcher = Fetcher::new(&settings, Instant::now());
+        fetcher.requests.silence = Duration::from_millis(50);
+        fetcher.small(&url, 100).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_passing_failure() {
+        for (said, bytes) in [("", 0), ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour", 4)] {
+            let error = after(said).await;
+            assert!(error.passing(), "{error}");
+            let FetchError::Transport { done, why, .. } = error else { panic!("{error}") };
+            assert_eq!(done, bytes);
+            assert!(why.contains("nothing arrived"), "{why}");
+        }
+    }
+}
