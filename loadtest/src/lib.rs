@@ -4,3 +4,4 @@ pub mod demo;
 pub mod devnet;
 pub mod devnode;
 pub mod fleet;
+pub mod supervise;

@@ -1,10 +1,12 @@
 //! `loadtest`: the demo, and load on a real coordinator. Everything on loopback, bounded in count and time.
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use loadtest::agents::LoadSpec;
 use loadtest::demo::DemoSpec;
 use loadtest::fleet::{Programs, kill_under};
+use loadtest::supervise::SuperviseSpec;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Parser)]
@@ -40,9 +42,48 @@ enum Command {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
         steady: u64,
     },
+    /// Memory, CPU and times of one real agent beside a node, alone and in a fleet
+    Supervise(Supervise),
 }
 
-fn main() -> Result<()> {
+#[derive(clap::Args)]
+struct Supervise {
+    /// How long memory and CPU are watched, seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Time between blocks, milliseconds
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    block_ms: u64,
+    /// Size of the node's executable, MiB
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    binary_mib: u64,
+    /// How often start, stop and switch are repeated
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    repeat: u16,
+    /// The agent [default: wemixvisor beside this program]
+    #[arg(long)]
+    wemixvisor: Option<PathBuf>,
+    /// The coordinator [default: wemixfleet beside this program]
+    #[arg(long)]
+    wemixfleet: Option<PathBuf>,
+    /// Measure without a fleet
+    #[arg(long, conflicts_with = "wemixfleet")]
+    alone: bool,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+fn main() -> Result<ExitCode> {
+    if let Some(code) = loadtest::supervise::lived() {
+        return Ok(code);
+    }
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let _once = rustls::crypto::ring::default_provider().install_default();
@@ -66,8 +107,44 @@ fn main() -> Result<()> {
                 );
                 Ok(())
             }
+            Command::Supervise(args) => supervise(&args).await,
         }
-    })
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn supervise(args: &Supervise) -> Result<()> {
+    let me = std::env::current_exe()?;
+    let beside = |given: &Option<PathBuf>, name: &str| {
+        let path = given.clone().unwrap_or_else(|| me.with_file_name(name));
+        let found = path.canonicalize();
+        found.with_context(|| {
+            format!(
+                "{} is not there: build it (cargo build --release) or say where it is with --{name}",
+                path.display()
+            )
+        })
+    };
+    let spec = SuperviseSpec {
+        wemixvisor: beside(&args.wemixvisor, "wemixvisor")?,
+        wemixfleet: if args.alone { None } else { Some(beside(&args.wemixfleet, "wemixfleet")?) },
+        watch: Duration::from_secs(args.seconds),
+        block: Duration::from_millis(args.block_ms),
+        binary_bytes: args.binary_mib << 20,
+        repeat: usize::from(args.repeat),
+    };
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    // Whichever way it ends, dropping the future ends every process it started.
+    let result = tokio::select! {
+        result = loadtest::supervise::run(&spec, |what| eprintln!("{what}")) => result?,
+        _interrupt = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; every process was ended"),
+        _terminate = terminated.recv() => anyhow::bail!("terminated; every process was ended"),
+    };
+    match args.output {
+        Output::Table => println!("{result}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&result)?),
+    }
+    Ok(())
 }
 
 fn programs() -> Result<Programs> {
