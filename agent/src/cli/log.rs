@@ -24,8 +24,11 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 /// When the filter cannot be read.
 pub fn begin(settings: &LogSettings) -> anyhow::Result<()> {
     let (filter, handle) = reload::Layer::new(targets(&settings.filter)?);
-    let ansi = settings.color.unwrap_or(true) && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let plain = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
+    let ansi = settings.color.unwrap_or(true)
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
+    let plain =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
     let layer = match (settings.format, settings.time.is_empty()) {
         (LogFormat::Json, _) => plain.json().with_timer(Clock(settings.time.clone())).boxed(),
         (LogFormat::Text, true) => plain.without_time().boxed(),
@@ -50,7 +53,9 @@ pub fn change(filter: &str) -> anyhow::Result<()> {
 }
 
 fn targets(filter: &str) -> anyhow::Result<Targets> {
-    filter.parse().with_context(|| format!("{filter:?} is no log filter: a level, or pairs of module=level with commas between"))
+    filter.parse().with_context(|| {
+        format!("{filter:?} is no log filter: a level, or pairs of module=level with commas between")
+    })
 }
 
 /// Times of the log, under the names that Go and cosmovisor gave their forms.
@@ -67,14 +72,26 @@ fn render(name: &str, now: OffsetDateTime) -> String {
     let date = |items: &[BorrowedFormatItem<'_>]| now.format(items).unwrap_or_default();
     match name {
         "kitchen" => date(form!("[hour repr:12 padding:none]:[minute][period]")),
-        "layout" => date(form!("[month]/[day] [hour repr:12]:[minute]:[second][period] '[year repr:last_two] +0000")),
-        "ansic" => date(form!("[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]")),
-        "unixdate" => date(form!("[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] UTC [year]")),
-        "rubydate" => date(form!("[weekday repr:short] [month repr:short] [day] [hour]:[minute]:[second] +0000 [year]")),
+        "layout" => {
+            date(form!("[month]/[day] [hour repr:12]:[minute]:[second][period] '[year repr:last_two] +0000"))
+        }
+        "ansic" => date(form!(
+            "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
+        )),
+        "unixdate" => date(form!(
+            "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] UTC [year]"
+        )),
+        "rubydate" => {
+            date(form!("[weekday repr:short] [month repr:short] [day] [hour]:[minute]:[second] +0000 [year]"))
+        }
         "rfc822" => date(form!("[day] [month repr:short] [year repr:last_two] [hour]:[minute] UTC")),
         "rfc822z" => date(form!("[day] [month repr:short] [year repr:last_two] [hour]:[minute] +0000")),
-        "rfc850" => date(form!("[weekday], [day]-[month repr:short]-[year repr:last_two] [hour]:[minute]:[second] UTC")),
-        "rfc1123" => date(form!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] UTC")),
+        "rfc850" => date(form!(
+            "[weekday], [day]-[month repr:short]-[year repr:last_two] [hour]:[minute]:[second] UTC"
+        )),
+        "rfc1123" => {
+            date(form!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] UTC"))
+        }
         "rfc1123z" => now.format(&Rfc2822).unwrap_or_default(),
         "rfc3339nano" => now.format(&Rfc3339).unwrap_or_default(),
         _ => date(form!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z")),

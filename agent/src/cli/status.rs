@@ -1,12 +1,13 @@
 //! `wemixvisor status`: asks the running agent; without one it tells what is written down.
 use crate::ask::{AskError, ask};
 use crate::clock;
-use crate::driver::{Answer, Request, Status};
+use crate::driver::{Answer, Pending, PlanReason, PlanWait, Request, Status};
 use crate::home::Home;
 use crate::host::launch::Record;
 use crate::host::proc;
 use crate::ledger;
 use clap::{Args, ValueEnum};
+use common::machine::HeightWait;
 use common::wire::v1::ProcessState;
 use serde_json::json;
 use std::process::ExitCode;
@@ -97,6 +98,10 @@ fn running(status: &Status) -> Vec<(&'static str, String)> {
     lines.push(("health", format!("rpc {rpc}, head {head}, peers {peers}")));
     let target = report.target.as_ref().map(|t| format!(" ({})", t.name)).unwrap_or_default();
     lines.push(("phase", format!("{:?}{target}", report.phase).to_lowercase()));
+    if let Some(plan) = &status.plan {
+        lines.push(("plan", shown_plan(plan)));
+    }
+    lines.extend(status.plan_faults.iter().map(|fault| ("plans", fault.escape_debug().to_string())));
     if let Some(fault) = &report.fault {
         lines.push(("fault", fault.detail.escape_debug().to_string()));
     }
@@ -112,6 +117,30 @@ fn running(status: &Status) -> Vec<(&'static str, String)> {
         ));
     }
     lines
+}
+
+fn shown_plan(plan: &Pending) -> String {
+    let height = plan.height.map_or("at once".to_owned(), |h| format!("at {h}"));
+    let waits = match &plan.waits {
+        None => String::new(),
+        Some(PlanWait::Height(HeightWait::HeightAhead { head, .. })) => {
+            format!(": height-ahead, the head is {head}")
+        }
+        Some(PlanWait::Height(HeightWait::HeadUnknown { .. })) => {
+            ": head-unknown, the node never told its head".to_owned()
+        }
+        Some(PlanWait::Other { reason }) => format!(
+            ": {}",
+            match reason {
+                PlanReason::FleetDecides =>
+                    "fleet-decides, plans of this host are not followed in a fleet ([upgrade] in_fleet)",
+                PlanReason::CoordinatorFirst => "coordinator-first, it follows the coordinator's work",
+                PlanReason::FailedHere => "failed-here, wemixvisor upgrade retry",
+                PlanReason::Staging => "staging, the release is fetched and checked",
+            }
+        ),
+    };
+    format!("{} {height} ({}){waits}", plan.name, plan.source)
 }
 
 fn whole(span: common::time::Span) -> common::time::Span {

@@ -122,7 +122,8 @@ impl Driver {
     ///
     /// # Errors
     /// [`crate::ledger::LedgerError`] when the first step cannot be written down.
-    pub fn boot(parts: Parts, ledger: Ledger, found: Found) -> anyhow::Result<(Driver, Outlets)> {
+    pub fn boot(parts: Parts, mut ledger: Ledger, found: Found) -> anyhow::Result<(Driver, Outlets)> {
+        let plans = Plans::at_boot(&parts, &mut ledger);
         let machine = Machine::new(ledger.clone());
         let (post, inbox) = mpsc::unbounded_channel();
         let (urgent, urgent_out) = watch::channel(0);
@@ -131,7 +132,6 @@ impl Driver {
         let first = request(&parts, &machine, health.clone());
         let (reports, reports_out) = watch::channel(first);
         let prober = Some(Box::new(parts.prober.clone()));
-        let plans = Plans::new(&parts.home, &parts.settings);
         let mut driver = Driver {
             parts,
             machine,
@@ -218,11 +218,11 @@ impl Driver {
         let after = self.machine.phase();
         if before != after {
             let fault = self.machine.fault().map(|f| f.detail.as_str()).unwrap_or_default();
+            tracing::info!(phase = ?after, release = %self.machine.ledger().current.name, fault, "phase");
             self.plan_moved(after);
             if !self.machine.is_committed() {
                 self.seal_backups();
             }
-            tracing::info!(phase = ?after, release = %self.machine.ledger().current.name, fault, "phase");
         }
         self.publish();
         Ok(())

@@ -1,10 +1,10 @@
 //! What this host's own plans ask for, and what is written down when one of them has come.
-use super::Driver;
+use super::{Driver, Parts};
 use crate::clock;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::plan::{self, Applied, Plan, PlanFault, Queue, Watcher};
-use common::machine::{Event, HeightWait, HostPlan};
+use common::machine::{Event, HeightWait, HostPlan, Ledger, Machine};
 use common::release::{Digest, ReleaseRef};
 use common::time::{Span, UnixMs};
 use common::wire::v1::{AgentPhase, Direction, FaultCode, Goal, Limits};
@@ -25,14 +25,43 @@ pub(super) struct Plans {
 }
 
 impl Plans {
-    pub(super) fn new(home: &Home, settings: &Settings) -> Plans {
-        Plans {
-            watcher: Watcher::new(home, settings),
-            queue: Queue::default(),
-            applied: Applied::read(home),
-            in_hand: None,
-            failed_at: None,
+    /// Looks at the plans before the first launch of the node, and puts the next one into the ledger.
+    pub(super) fn at_boot(parts: &Parts, ledger: &mut Ledger) -> Plans {
+        let (home, settings) = (&parts.home, &parts.settings);
+        let mut watcher = Watcher::new(home, settings);
+        let queue =
+            if settings.upgrade.enabled { watcher.poll().unwrap_or_default() } else { Queue::default() };
+        for fault in &queue.faults {
+            tracing::warn!(path = %fault.path.display(), "{fault}");
         }
+        let mut plans =
+            Plans { watcher, queue, applied: Applied::read(home), in_hand: None, failed_at: None };
+        let in_ledger = ledger.plan.as_ref().and_then(|stored| {
+            let same = |p: &&Plan| host_plan(home, settings, p).release == stored.release;
+            plans.queue.plans.iter().find(same).cloned()
+        });
+        if Machine::new(ledger.clone()).is_committed() {
+            plans.in_hand = in_ledger;
+            return plans;
+        }
+        let came = ledger.phase == AgentPhase::Done
+            && ledger.plan.as_ref().is_some_and(|p| ledger.current_manifest == Some(p.release.manifest));
+        if let Some(plan) = in_ledger.filter(|_| came) {
+            // The agent died between the end of the upgrade and the note of it.
+            plans.note(parts, &plan, ledger.head);
+        }
+        let next = plans.queue.next(&plans.applied, ledger.head, &settings.upgrade.skip_heights).cloned();
+        ledger.plan = next.as_ref().filter(|_| followed(parts)).map(|p| host_plan(home, settings, p));
+        plans.in_hand = next;
+        plans
+    }
+
+    /// Writes down that a plan has come.
+    fn note(&mut self, parts: &Parts, plan: &Plan, head: Option<u64>) {
+        if let Err(error) = plan::applied(&parts.home, &parts.settings, plan, head) {
+            tracing::error!(%error, plan = plan.title, "the plan came, but that could not be written down");
+        }
+        self.applied = Applied::read(&parts.home);
     }
 
     pub(super) fn faults(&self) -> &[PlanFault] {
@@ -89,10 +118,9 @@ impl Driver {
 
     /// Looks at the plan files, and tells the machine when another plan is next.
     pub(super) fn poll_plans(&mut self) {
-        if !self.parts.settings.upgrade.enabled {
-            return;
-        }
-        if let Some(queue) = self.plans.watcher.poll() {
+        if self.parts.settings.upgrade.enabled
+            && let Some(queue) = self.plans.watcher.poll()
+        {
             for fault in queue.faults.iter().filter(|f| !self.plans.queue.faults.contains(f)) {
                 tracing::warn!(path = %fault.path.display(), "{fault}");
             }
@@ -109,7 +137,7 @@ impl Driver {
         let settings = &self.parts.settings;
         let head = self.machine.ledger().head;
         let next = self.plans.queue.next(&self.plans.applied, head, &settings.upgrade.skip_heights).cloned();
-        let followed = self.parts.coordinator.is_none() || settings.upgrade.in_fleet;
+        let followed = followed(&self.parts);
         let order = next.as_ref().filter(|_| followed).map(|p| host_plan(&self.parts.home, settings, p));
         if next != self.plans.in_hand
             && let Some(plan) = &next
@@ -129,7 +157,10 @@ impl Driver {
         let ledger = self.machine.ledger();
         let by_plan = ledger.instruction.goal == Goal::Run
             && ledger.plan.as_ref().is_some_and(|p| ledger.target.as_ref() == Some(&p.release));
-        self.plans.in_hand.as_ref().filter(|p| by_plan && ledger.target.as_ref().is_some_and(|t| t.name == p.name))
+        self.plans
+            .in_hand
+            .as_ref()
+            .filter(|p| by_plan && ledger.target.as_ref().is_some_and(|t| t.name == p.name))
     }
 
     /// The phase changed: a plan that has come is written down, one that could not be fetched is tried again later.
@@ -140,7 +171,10 @@ impl Driver {
             AgentPhase::Done => self.plan_came(&plan),
             AgentPhase::Failed => {
                 let passing = ledger.fault.as_ref().is_some_and(|f| {
-                    matches!(f.code, FaultCode::ArtifactUnavailable | FaultCode::ManifestUnavailable | FaultCode::DiskFull)
+                    matches!(
+                        f.code,
+                        FaultCode::ArtifactUnavailable | FaultCode::ManifestUnavailable | FaultCode::DiskFull
+                    )
                 });
                 self.plans.failed_at = passing.then(clock::now);
             }
@@ -150,10 +184,7 @@ impl Driver {
 
     pub(super) fn plan_came(&mut self, plan: &Plan) {
         let head = self.machine.ledger().head;
-        if let Err(error) = plan::applied(&self.parts.home, &self.parts.settings, plan, head) {
-            tracing::error!(%error, plan = plan.title, "the plan came, but that could not be written down");
-        }
-        self.plans.applied = Applied::read(&self.parts.home);
+        self.plans.note(&self.parts, plan, head);
     }
 
     /// Tries again what failed for a reason that may have passed.
@@ -188,12 +219,21 @@ impl Driver {
     }
 }
 
+/// Whether plans of this host are followed: in a fleet the fleet decides.
+fn followed(parts: &Parts) -> bool {
+    parts.settings.upgrade.enabled && (parts.coordinator.is_none() || parts.settings.upgrade.in_fleet)
+}
+
 /// A plan as the machine wants it.
 fn host_plan(home: &Home, settings: &Settings, plan: &Plan) -> HostPlan {
     let upgrade = &settings.upgrade;
     let content = serde_json::json!([plan.title, plan.height, plan.info]).to_string();
     HostPlan {
-        release: ReleaseRef { name: plan.name.clone(), sequence: 0, manifest: Digest::of(content.as_bytes()) },
+        release: ReleaseRef {
+            name: plan.name.clone(),
+            sequence: 0,
+            manifest: Digest::of(content.as_bytes()),
+        },
         height: plan.height,
         halted_after: upgrade.halted_after,
         limits: Limits {

@@ -73,7 +73,12 @@ impl Driver {
     pub(super) fn prepare(&mut self, release: InstalledRelease) {
         let (home, settings) = (Arc::clone(&self.parts.home), self.parts.settings.clone());
         let ledger = self.machine.ledger();
-        let meta = backup::Meta { made_at: clock::now(), release: Some(ledger.current.clone()), height: ledger.head, live: false };
+        let meta = backup::Meta {
+            made_at: clock::now(),
+            release: Some(ledger.current.clone()),
+            height: ledger.head,
+            live: false,
+        };
         let plan = self.plan_of_target().cloned();
         let height = plan.as_ref().and_then(|p| p.height).or(ledger.activation_height);
         let unsealed = Arc::clone(&self.unsealed);
@@ -135,9 +140,8 @@ async fn stage_plan(home: &Home, settings: &Settings, plan: &Plan) -> Result<Sta
         let hashed = binary.clone();
         let digest = tokio::task::spawn_blocking(move || files::digest_of(&hashed)).await;
         let digest = digest.map_err(std::io::Error::other).and_then(|d| d);
-        let digest = digest.map_err(|e| {
-            clock::fault(FaultCode::BinaryUnusable, format!("{}: {e}", binary.display()))
-        })?;
+        let digest = digest
+            .map_err(|e| clock::fault(FaultCode::BinaryUnusable, format!("{}: {e}", binary.display())))?;
         InstalledRelease { name: plan.name.clone(), sequence: 0, digest }
     } else if settings.download.allowed && !plan.info.trim().is_empty() {
         let (trust, variant) = (settings.trust.as_ref(), settings.node.variant.as_deref());
@@ -146,7 +150,13 @@ async fn stage_plan(home: &Home, settings: &Settings, plan: &Plan) -> Result<Sta
         return Err(clock::fault(FaultCode::ArtifactUnavailable, not_here(&binary, settings, plan)));
     };
     let irreversible = !settings.upgrade.rollback || forbids_going_back(home, &installed);
-    Ok(StagedRelease { installed, artifact: None, activation_height: plan.height, irreversible, at_height: false })
+    Ok(StagedRelease {
+        installed,
+        artifact: None,
+        activation_height: plan.height,
+        irreversible,
+        at_height: false,
+    })
 }
 
 fn not_here(binary: &Path, settings: &Settings, plan: &Plan) -> String {
@@ -203,7 +213,9 @@ async fn back_up(
     let made = tokio::task::spawn_blocking(move || -> Result<Option<Backup>, Fault> {
         let plan = backup::plan(&home, &settings).map_err(backup_fault)?;
         if !wanted(&settings, &plan) {
-            tracing::warn!("no backup: the file system cannot share blocks, and [backup] before_upgrade is \"reflink\"");
+            tracing::warn!(
+                "no backup: the file system cannot share blocks, and [backup] before_upgrade is \"reflink\""
+            );
             return Ok(None);
         }
         plan.check_space().map_err(|e| clock::fault(FaultCode::DiskFull, e))?;

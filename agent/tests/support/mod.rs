@@ -4,6 +4,7 @@ pub mod coordinator;
 pub mod release;
 
 use agent::driver::Status;
+use common::wire::v1::{AgentPhase, Fault, FaultCode};
 use coordinator::Fleet;
 use release::release_bytes;
 use serde_json::Value;
@@ -61,6 +62,11 @@ impl Host {
 
     /// Settings: the fleet, and what else is to be said.
     pub fn settings(&self, fleet: Option<&Fleet>, on_exit: &str, stop: &str) {
+        self.settings_and(fleet, on_exit, stop, "");
+    }
+
+    /// As [`Host::settings`], with further sections.
+    pub fn settings_and(&self, fleet: Option<&Fleet>, on_exit: &str, stop: &str, more: &str) {
         let mut text = format!(
             "schema = 1\n[node]\nrpc = \"http://127.0.0.1:{}\"\nstop = \"{stop}\"\n[agent]\non_exit = \"{on_exit}\"\nlog = \"debug,hyper=info,reqwest=info\"\n",
             self.port
@@ -69,7 +75,51 @@ impl Host {
             text +=
                 &format!("[fleet]\nurl = \"{}\"\nnode = \"val-01\"\n[trust]\n{}\n", fleet.url, fleet.trust());
         }
+        text += more;
         std::fs::write(self.root().join("wemixvisor.toml"), text).unwrap();
+    }
+
+    /// A home for plans: quick looks and deadlines, no backup unless asked for.
+    pub fn plan_settings(&self, more: &str) {
+        let upgrade = "[upgrade]\npoll = \"50ms\"\nhalted_after = \"1s\"\nstart_within = \"20s\"\nrpc_within = \"20s\"\n";
+        let backup = if more.contains("[backup]") { "" } else { "[backup]\nbefore_upgrade = \"never\"\n" };
+        let upgrade = if more.contains("[upgrade]") { "" } else { upgrade };
+        self.settings_and(None, "stop", "20s", &format!("{upgrade}{backup}{more}"));
+    }
+
+    /// Puts the executable of an upgrade in its place.
+    pub fn add(&self, name: &str, behaviour: &Value) -> Vec<u8> {
+        let bytes = release_bytes(behaviour);
+        let file = self.folder.path().join(format!("new-{name}"));
+        std::fs::write(&file, &bytes).unwrap();
+        let said = self.command(&["add-upgrade", name, file.to_str().unwrap()]);
+        assert!(said.status.success(), "{said:?}");
+        bytes
+    }
+
+    /// Writes the plan file as a chain does.
+    pub fn plan(&self, text: &str) {
+        std::fs::write(self.data().join("upgrade-info.json"), text).unwrap();
+    }
+
+    /// Waits until `name` runs and its upgrade is over.
+    pub fn runs(&self, name: &str) {
+        wait(&format!("{name} to run"), || {
+            let status = self.status()?;
+            let running = status.report.running.as_ref()?.name.as_str() == name;
+            let rest = matches!(status.report.phase, AgentPhase::Idle | AgentPhase::Done);
+            (running && rest && status.report.health.rpc_up && self.current() == name).then_some(())
+        });
+    }
+
+    /// Waits for the fault.
+    pub fn fault(&self, code: FaultCode) -> Fault {
+        wait(&format!("the fault {code:?}"), || self.status()?.report.fault.filter(|f| f.code == code))
+    }
+
+    /// What the node was at when it was asked to stop or ended by itself.
+    pub fn kept_head(&self) -> u64 {
+        std::fs::read_to_string(self.data().join("head")).unwrap().parse().unwrap()
     }
 
     fn prepared(&self) -> Command {

@@ -87,6 +87,8 @@ fault_codes! {
     PermissionExpired => "permission-expired",
     NotAuthorised => "not-authorised",
     StopFailed => "stop-failed",
+    BackupFailed => "backup-failed",
+    HookFailed => "hook-failed",
     SwitchFailed => "switch-failed",
     CrashLoop => "crash-loop",
     NotHealthy => "not-healthy",
