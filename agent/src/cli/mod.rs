@@ -123,7 +123,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
             runtime.shutdown_background();
             code
         }
-        Command::Init(init) => init.run(&cli.place.settings()?),
+        Command::Init(init) => init.run(&cli.place),
         Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
         Command::Status(status) => status.run(&cli.place.home()?),
         Command::Doctor => runtime.block_on(doctor::run(&cli.place.settings()?)),
