@@ -28,6 +28,12 @@ impl Home {
         Home { base, daemon, root }
     }
 
+    /// The home at `base` with a supervisor's folder of this name, whatever is there. For making one.
+    pub fn in_folder(base: PathBuf, daemon: String, folder: &str) -> Home {
+        let root = base.join(folder);
+        Home { base, daemon, root }
+    }
+
     /// The supervisor's folder in the home.
     pub fn root(&self) -> &Path {
         &self.root

@@ -174,7 +174,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Reload => lifecycle::tell(&place.home()?, &Request::Reload),
         Command::ReplaceAgent => lifecycle::tell(&place.home()?, &Request::Replace),
         Command::Exec => exec::run(place, &line.node),
-        Command::Init(init) => init.run(&place.settings()?),
+        Command::Init(init) => init.run(place),
         Command::Enroll(enroll) => runtime()?.block_on(enroll.run(&place.home()?)),
         Command::Status(status) => status.run(&place.home()?),
         Command::Doctor => runtime()?.block_on(doctor::run(&place.settings()?)),

@@ -78,7 +78,7 @@ pub(super) fn plan_files(home: &Home) -> Vec<PathBuf> {
 }
 
 /// The entries of a list: a list, or an object that has one in `upgrades`.
-pub(super) fn entries(value: &Value) -> Option<&Vec<Value>> {
+pub fn entries(value: &Value) -> Option<&Vec<Value>> {
     value.as_array().or_else(|| value.as_object()?.get("upgrades")?.as_array())
 }
 

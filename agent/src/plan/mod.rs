@@ -11,9 +11,9 @@ mod watch;
 mod write;
 
 pub use applied::{Applied, RecordError, applied};
-pub use list::{ListError, batch_file, cancel, replace_batch, schedule, write_plan_file};
-pub use name::{TitleError, name};
-pub use parse::{MAX_PLAN_BYTES, PlanError, PlanFlaw, read_plan_file};
+pub use list::{ListError, batch_file, cancel, entries, replace_batch, schedule, write_plan_file};
+pub use name::{TitleError, in_home, name};
+pub use parse::{MAX_PLAN_BYTES, PlanError, PlanFlaw, height_of, one, read_json, read_plan_file};
 pub use queue::{FaultKind, PlanFault, Queue};
 pub use standing::Standing;
 pub use watch::Watcher;

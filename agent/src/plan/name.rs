@@ -61,7 +61,10 @@ pub fn name(title: &str, recase: bool) -> Result<ReleaseName, TitleError> {
 
 /// Title and release of an upgrade in a home. The folder that is there decides where two could be meant:
 /// wemixvisor v0.x never changed the case of names, and cosmovisor's `prepare-upgrade` does not.
-pub(super) fn in_home(home: &Home, title: &str, recase: bool) -> Result<(String, ReleaseName), TitleError> {
+///
+/// # Errors
+/// As [`name`].
+pub fn in_home(home: &Home, title: &str, recase: bool) -> Result<(String, ReleaseName), TitleError> {
     let usual = name(title, recase)?;
     let there = |release: &ReleaseName| home.root().join(home.release_folder(release)).is_dir();
     if recase && lower(title) != title && !there(&usual) {

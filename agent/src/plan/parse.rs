@@ -118,7 +118,10 @@ pub fn read_plan_file(
 }
 
 /// The JSON in a file of at most [`MAX_PLAN_BYTES`].
-pub(super) fn read_json(path: &Path) -> Result<Value, PlanError> {
+///
+/// # Errors
+/// [`PlanError`]; see [`PlanError::is_not_yet`].
+pub fn read_json(path: &Path) -> Result<Value, PlanError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => PlanError::Missing(path.to_owned()),
         _ => PlanError::Read { path: path.to_owned(), source },
@@ -142,7 +145,10 @@ pub(super) fn read_json(path: &Path) -> Result<Value, PlanError> {
 }
 
 /// One plan, with the warning it deserves. Only a schedule's may have no height.
-pub(super) fn one(
+///
+/// # Errors
+/// [`PlanFlaw`] for the first thing that is wrong with it.
+pub fn one(
     value: &Value,
     source: Source,
     home: &Home,
@@ -185,8 +191,11 @@ pub(super) fn height(map: &Map<String, Value>) -> Result<Option<u64>, PlanFlaw> 
     height_of(&digits).map(Some)
 }
 
-/// A height from its decimal digits.
-pub(super) fn height_of(text: &str) -> Result<u64, PlanFlaw> {
+/// A height from its decimal digits, 1 to 2^63-1.
+///
+/// # Errors
+/// [`PlanFlaw::NoHeight`] for 0 and less, [`PlanFlaw::Height`] for what is no whole number.
+pub fn height_of(text: &str) -> Result<u64, PlanFlaw> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(PlanFlaw::Height(text.chars().take(40).collect::<String>().escape_debug().to_string()));
