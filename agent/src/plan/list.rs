@@ -214,3 +214,69 @@ fn write_schedule(path: &Path, list: &[Value]) -> Result<(), ListError> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ListError> {
     files::replace(path, bytes, MODE).map_err(|source| ListError::Write { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Queue;
+    use common::id::ReleaseName;
+
+    fn host() -> (tempfile::TempDir, Home, Settings) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::of(folder.path().to_owned(), "geth".into());
+        std::fs::create_dir_all(settings.layout().root()).unwrap();
+        std::fs::create_dir_all(&settings.node.data_dir).unwrap();
+        (folder, settings.layout(), settings)
+    }
+
+    fn plan(title: &str, height: u64, source: Source) -> Plan {
+        let name = ReleaseName::new(title).unwrap();
+        Plan { title: title.to_owned(), name, height: Some(height), info: String::new(), source }
+    }
+
+    #[test]
+    fn writers_take_turns() {
+        let (_folder, home, settings) = host();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let (home, settings) = (&home, &settings);
+                scope.spawn(move || {
+                    for n in 1..=10 {
+                        let height = writer * 10 + n;
+                        let plan = plan(&format!("v{height}"), height, Source::Schedule);
+                        schedule(home, &plan).unwrap();
+                        if n % 2 == 0 {
+                            assert_eq!(cancel(home, settings, &plan).unwrap(), [home.schedule()]);
+                        }
+                    }
+                });
+            }
+        });
+        let heights: Vec<u64> = Queue::read(&home, &settings).plans.iter().filter_map(|p| p.height).collect();
+        assert_eq!(heights, (1..=40).filter(|h| h % 2 == 1).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_not_written() {
+        let (_folder, home, settings) = host();
+        for text in ["{", "7", "{\"upgrades\":5}"] {
+            std::fs::write(home.schedule(), text).unwrap();
+            assert!(schedule(&home, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
+            assert!(cancel(&home, &settings, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
+            assert_eq!(std::fs::read_to_string(home.schedule()).unwrap(), text);
+        }
+        // An applied plan is not held up by it.
+        forget(&home, &settings, &plan("v2", 5, Source::Batch), &Hold::of(&home).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_applied_plan_is_forgotten_at_every_height_and_without_one() {
+        let (_folder, home, settings) = host();
+        let batch = [plan("v2", 5, Source::Batch), plan("v3", 6, Source::Batch)];
+        replace_batch(&home, &settings, &batch).unwrap();
+        let at_once = Plan { height: None, ..plan("v2", 1, Source::Schedule) };
+        schedule(&home, &at_once).unwrap();
+        forget(&home, &settings, &plan("V2", 7, Source::PlanFile), &Hold::of(&home).unwrap()).unwrap();
+        assert_eq!(Queue::read(&home, &settings).plans, [plan("v3", 6, Source::Batch)]);
+    }
+}

@@ -70,6 +70,7 @@ impl AddUpgrade {
             plan.height.unwrap_or_default(),
             host.applied.height.unwrap_or(0),
         )?;
+        host.ensure_plan_folder()?;
         let path = &host.settings.upgrade.plan_file;
         let there = match read_plan_file(&host.home, path, host.settings.upgrade.recase) {
             Err(PlanError::Missing(_)) => return Ok(true),

@@ -45,6 +45,7 @@ impl AddBatchUpgrade {
             (Some(file), []) => Lines::File(file),
         };
         let host = Host::of(place)?;
+        host.ensure_plan_folder()?;
         let wanted = wanted.read(&host)?;
         ensure_distinct(&wanted)?;
         let mut executables = Vec::new();

@@ -93,6 +93,17 @@ impl Host {
         upgrade.enabled && (self.settings.fleet.is_none() || upgrade.in_fleet)
     }
 
+    /// Looked at before anything is written: where the plan file shall go there must be a folder.
+    fn ensure_plan_folder(&self) -> anyhow::Result<()> {
+        let folder = self.settings.upgrade.plan_file.parent().unwrap_or(&self.home.base);
+        anyhow::ensure!(
+            folder.is_dir(),
+            "there is no folder {} for the plan file; `wemixvisor init` makes the data folder",
+            folder.display()
+        );
+        Ok(())
+    }
+
     /// A plan that would be passed over is refused where it is made.
     fn ensure_it_counts(&self, title: &str, height: u64, lowest: u64) -> anyhow::Result<()> {
         anyhow::ensure!(
