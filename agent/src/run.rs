@@ -1,5 +1,5 @@
 //! `wemixvisor run`: lock the home, see what is there, supervise until told to end.
-use crate::config::{Flags, Settings};
+use crate::config::{Flags, Settings, judge};
 use crate::driver::{Driver, Parts};
 use crate::home::Home;
 use crate::host::{download, found, lock};
@@ -24,6 +24,18 @@ use tokio::sync::mpsc;
 /// When the home cannot be supervised; the node was not touched then.
 pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow::Result<ExitCode> {
     let home = Arc::new(settings.layout());
+    let base = &settings.node.home;
+    anyhow::ensure!(
+        base.is_dir(),
+        "the home {} is no folder\nhint: wemixvisor init EXECUTABLE",
+        base.display()
+    );
+    let args = if args.is_empty() { settings.node.args.clone() } else { args };
+    if let Some(network) = &settings.node.network {
+        let judged = judge(network, &args);
+        judged.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        anyhow::ensure!(judged.errors.is_empty(), "the node's arguments:\n  {}", judged.errors.join("\n  "));
+    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o750)
@@ -48,7 +60,6 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
     let contact = Arc::new(Mutex::new(contact));
     let prober = Prober::new(settings.node.rpc.clone())?;
     let (arrived_in, arrived) = mpsc::channel(1);
-    let args = if args.is_empty() { settings.node.args.clone() } else { args };
     let program = driver::own_program().context("finding this program's own file")?;
     let parts = Parts {
         home,

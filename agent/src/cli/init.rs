@@ -1,6 +1,6 @@
 //! `wemixvisor init`.
 use super::{Place, env};
-use crate::config::{SAMPLE, Settings, home_of};
+use crate::config::{SAMPLE, Settings, Template, home_of};
 use crate::home::{GENESIS, Home};
 use crate::host::files;
 use crate::plan::Applied;
@@ -11,7 +11,7 @@ use common::id::ReleaseName;
 use common::release::{Digest, InstalledRelease};
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Makes a home around an executable.
@@ -22,6 +22,9 @@ pub struct Init {
     /// Replace another executable that is there
     #[arg(long)]
     force: bool,
+    /// Settings to begin with: mainnet, testnet, devnet, validator, rpc, archive, or a file of your own
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
     /// The supervisor's folder in the home [default: the one that is there, else wemixvisor]
     #[arg(long, value_enum)]
     folder: Option<Folder>,
@@ -55,7 +58,7 @@ impl Init {
     /// there is kept. Everything that can be refused is looked at before anything is written.
     pub fn run(&self, place: &Place) -> anyhow::Result<ExitCode> {
         let (settings, executable) = self.checked(place)?;
-        let home = self.home(&settings)?;
+        let home = self.home(place, &settings)?;
         let genesis = ReleaseName::new(GENESIS)?;
         let target = home.binary(&genesis);
         let at = binary::look(executable, &target)?;
@@ -65,6 +68,10 @@ impl Init {
             BinaryError::InTheWay(data.clone())
         );
         let links = links(&home)?;
+        let text = match &self.template {
+            Some(name) => Template::find(name, &home.root().join("templates"))?.text,
+            None => SAMPLE.to_owned(),
+        };
         for folder in [home.root(), data] {
             make_folder(folder)?;
         }
@@ -77,7 +84,7 @@ impl Init {
         if home.config().exists() {
             println!("{} is there and kept", home.config().display());
         } else {
-            files::replace(&home.config(), SAMPLE.as_bytes(), 0o640)
+            files::replace(&home.config(), text.as_bytes(), 0o640)
                 .with_context(|| format!("writing {}", home.config().display()))?;
             println!("{}", home.config().display());
         }
@@ -103,13 +110,9 @@ impl Init {
         }
     }
 
-    fn home(&self, settings: &Settings) -> anyhow::Result<Home> {
+    fn home(&self, place: &Place, settings: &Settings) -> anyhow::Result<Home> {
         let (base, daemon) = (&settings.node.home, &settings.node.name);
         let is_there = |folder: Folder| base.join(folder.name()).is_dir();
-        let called_cosmovisor = || {
-            let program = std::env::args_os().next().map(PathBuf::from);
-            program.is_some_and(|p| p.file_name().is_some_and(|name| name == "cosmovisor"))
-        };
         let folder = match self.folder {
             Some(folder) => {
                 // Two of them: the one that is there would be forgotten, or the new one never looked at.
@@ -123,7 +126,7 @@ impl Init {
             None if is_there(Folder::Wemixvisor) || is_there(Folder::Cosmovisor) => {
                 return Ok(settings.layout());
             }
-            None if called_cosmovisor() => Folder::Cosmovisor,
+            None if place.as_cosmovisor => Folder::Cosmovisor,
             None => Folder::Wemixvisor,
         };
         Ok(Home::in_folder(base.clone(), daemon.clone(), folder.name()))

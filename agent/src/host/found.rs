@@ -4,6 +4,7 @@ use super::process::{Node, runs_the_checked_file};
 use super::{files, lock, proc};
 use crate::clock;
 use crate::home::{GENESIS, Home};
+use crate::plan::Applied;
 use common::id::ReleaseName;
 use common::machine::{Found, Ledger};
 use common::release::{Digest, InstalledRelease};
@@ -21,6 +22,16 @@ pub enum FoundError {
     /// Somebody holds the node's lock and cannot be named.
     #[error("{0} is locked by a process that cannot be found; is a node of this home running?")]
     Unknown(PathBuf),
+    /// Nobody knows which release the data belongs to, and the first one is too old for it.
+    #[error(
+        "{current} is missing, and upgrades were applied in this home ({names}): link it to the one that is to run, as in `ln -s upgrades/NAME {current}`"
+    )]
+    Unlinked {
+        /// The link.
+        current: PathBuf,
+        /// The upgrades.
+        names: String,
+    },
     /// The node's lock cannot be looked at.
     #[error(transparent)]
     Lock(#[from] lock::LockError),
@@ -125,6 +136,11 @@ fn running_digest(record: &Record) -> Digest {
 /// [`FoundError::Io`] when an executable is there and cannot be read.
 pub fn first_ledger(home: &Home) -> Result<Ledger, FoundError> {
     let now = clock::now();
+    let earlier = Applied::read(home).earlier;
+    if home.current().symlink_metadata().is_err() && !earlier.is_empty() {
+        let names: Vec<&str> = earlier.iter().map(ReleaseName::as_str).collect();
+        return Err(FoundError::Unlinked { current: home.current(), names: names.join(", ") });
+    }
     let name = home.current_target().unwrap_or_else(genesis);
     let path = home.binary(&name);
     let digest = match files::digest_of(&path) {

@@ -2,7 +2,7 @@
 use super::plan::{Leave, Order};
 use super::{Effect, Found, Ledger, Machine, Pending, WATCH, WATCH_CLOSELY};
 use crate::time::{Span, UnixMs};
-use crate::wire::v1::{AgentPhase, Direction, Fault, FaultCode, ProcessState};
+use crate::wire::v1::{AgentPhase, Direction, Fault, FaultCode, Goal, ProcessState};
 
 impl Machine {
     pub(super) fn resume(&mut self, now: UnixMs, ledger: Ledger, found: &Found, out: &mut Vec<Effect>) {
@@ -29,13 +29,23 @@ impl Machine {
 
     /// The node is wanted: keep the process found, or start `current`.
     fn resume_running(&mut self, now: UnixMs, found: &Found, out: &mut Vec<Effect>) {
+        use AgentPhase::{Done, Failed, Idle};
+        let at_rest = matches!(self.ledger.phase, Idle | Done | Failed);
+        // A plan that came while no agent ran.
+        let begun = at_rest && self.ledger.instruction.goal == Goal::Run && !self.settled();
+        if begun {
+            self.pursue(now, out);
+        }
         if found.process.is_some() {
             out.extend([Effect::Watch { every: WATCH }, Effect::Report]);
             return;
         }
         if self.holds_launch(now) {
             // A restart after the height must not launch what the plan replaces.
-            return self.pursue(now, out);
+            if !begun {
+                self.pursue(now, out);
+            }
+            return;
         }
         let in_place = found.current.as_ref().is_some_and(|c| c.digest == self.ledger.current.digest);
         if in_place {

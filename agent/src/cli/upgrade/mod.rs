@@ -9,15 +9,15 @@ pub use add::AddUpgrade;
 pub use batch::AddBatchUpgrade;
 
 use super::Place;
+use crate::ask::ask_within;
 use crate::config::Settings;
-use crate::driver::Status;
+use crate::driver::{Answer, Request};
 use crate::home::Home;
-use crate::host::files;
+use crate::host::{fetch, files};
 use crate::plan::{Applied, Plan, Queue, binary};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use std::io::{IsTerminal, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,13 +40,19 @@ enum What {
     List(list::List),
     /// Take back a plan
     Cancel(cancel::Cancel),
+    /// Let the running agent try again what failed here
+    Retry,
 }
 
 impl Upgrade {
     /// Does what was asked.
     pub fn run(&self, place: &Place) -> anyhow::Result<ExitCode> {
+        if matches!(self.what, What::Retry) {
+            return super::lifecycle::tell(&place.home()?, &Request::Forgive);
+        }
         let host = Host::of(place)?;
         match &self.what {
+            What::Retry => Ok(ExitCode::SUCCESS),
             What::Schedule(schedule) => schedule.run(&host),
             What::List(list) => list.run(&host),
             What::Cancel(cancel) => cancel.run(&host),
@@ -155,7 +161,7 @@ impl PrepareUpgrade {
     }
 }
 
-/// Fetches what a plan names. The one place where `host::fetch` is to be called.
+/// Fetches what a plan names, with a line of progress for people.
 fn stage(host: &Host, plan: &Plan) -> anyhow::Result<()> {
     anyhow::ensure!(
         host.settings.download.allowed,
@@ -163,7 +169,21 @@ fn stage(host: &Host, plan: &Plan) -> anyhow::Result<()> {
          or `wemixvisor add-upgrade {} FILE`",
         plan.title
     );
-    anyhow::bail!("this program cannot fetch yet; `wemixvisor add-upgrade {} FILE`", plan.title)
+    let (settings, shown) = (&host.settings, std::io::stderr().is_terminal());
+    let progress = |here: u64, all: Option<u64>| {
+        if shown {
+            let all = all.map_or("?".to_owned(), |bytes| (bytes >> 20).to_string());
+            eprint!("\r{} of {all} MiB", here >> 20);
+        }
+    };
+    let (trust, variant) = (settings.trust.as_ref(), settings.node.variant.as_deref());
+    let fetching =
+        fetch::stage_plan(&host.home, &settings.download, trust, variant, &plan.name, &plan.info, progress);
+    let fetched = super::runtime()?.block_on(fetching);
+    if shown {
+        eprintln!();
+    }
+    fetched.map(drop).map_err(|fault| anyhow::anyhow!("{}: {}", fault.code.code(), visible(&fault.detail)))
 }
 
 /// Prints the plan file.
@@ -208,14 +228,10 @@ fn visible(text: &str) -> String {
 
 /// The head of the chain as the running agent knows it; `None` when none runs or it does not know.
 fn head(home: &Home) -> Option<u64> {
-    // Socket paths are limited to about a hundred bytes; relative to here they are short.
-    std::env::set_current_dir(home.root()).ok()?;
-    let mut stream = UnixStream::connect(Home::control_name()).ok()?;
-    stream.set_read_timeout(Some(ASK_WITHIN)).ok()?;
-    let mut said = Vec::new();
-    stream.read_to_end(&mut said).ok()?;
-    let status: Status = serde_json::from_slice(&said).ok()?;
-    status.report.health.head().map(|block| block.height)
+    match ask_within(home, &Request::Status, ASK_WITHIN).ok()? {
+        Answer::Status(status) => status.report.health.head().map(|block| block.height),
+        _ => None,
+    }
 }
 
 /// When a plan is to be applied, for people.

@@ -1,6 +1,7 @@
 //! `wemixvisor upgrade schedule`.
 use super::Host;
 use super::add::Executable;
+use crate::host::fetch::{PlanFiles, parse_info, platform, validate};
 use crate::plan::{Plan, Source, binary, height_of, in_home, schedule};
 use anyhow::Context;
 use clap::Args;
@@ -146,24 +147,11 @@ pub(super) fn ensure_there(host: &Host, plan: &Plan) -> anyhow::Result<()> {
 /// Whether a plan says where its executable for this platform is: in itself, in a signed manifest, or at an
 /// address.
 fn is_fetchable(info: &str) -> bool {
-    if info.starts_with("https://") || info.starts_with("http://") {
-        return true;
+    match parse_info(info).and_then(|files| validate(&files).map(|()| files)) {
+        Ok(PlanFiles::Binaries { urls, .. }) => urls.contains_key(&platform()) || urls.contains_key("any"),
+        Ok(PlanFiles::Reference(_) | PlanFiles::Manifest { .. }) => true,
+        Err(_) => false,
     }
-    let info: Value = serde_json::from_str(info).unwrap_or_default();
-    let named = |platform: &str| info["binaries"].get(platform).is_some_and(Value::is_string);
-    named(&platform()) || named("any") || info["manifest"].is_string()
-}
-
-/// This platform, as plans call it.
-fn platform() -> String {
-    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    };
-    format!("{os}/{arch}")
 }
 
 #[cfg(test)]
@@ -174,7 +162,9 @@ mod tests {
     fn where_an_executable_can_be_fetched() {
         let of = |platform: &str| format!(r#"{{"binaries":{{"{platform}":"https://a/b"}}}}"#);
         assert!(is_fetchable(&of(&platform())) && is_fetchable(&of("any")));
-        assert!(is_fetchable(r#"{"manifest":"https://a/b","sha256":"00"}"#));
+        assert!(is_fetchable(
+            r#"{"manifest":"https://a/b","sha256":"0000000000000000000000000000000000000000000000000000000000000000"}"#
+        ));
         assert!(is_fetchable("https://example.org/plan.json?checksum=sha256:00"));
         for info in ["", "{}", "text", &of("plan9/mips"), r#"{"binaries":{"any":5}}"#, r#"{"binaries":[]}"#] {
             assert!(!is_fetchable(info), "{info}");
