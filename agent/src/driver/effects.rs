@@ -34,6 +34,7 @@ impl Driver {
             Effect::Stop { within } => self.stop(within),
             Effect::Prepare { release } => self.prepare(release),
             Effect::Switch { release } => {
+                self.switched = true;
                 let result = switch::switch(&self.parts.home, &release);
                 self.queue.push_back(Event::Switched(result));
             }
@@ -104,7 +105,7 @@ impl Driver {
             tracing::error!(pid = node.record.pid, "a start with a node running; it is kept");
             return self.queue.push_back(Event::Started(Ok(node.record.pid)));
         }
-        if !self.parts.settings.upgrade.restart_after && self.machine.has_switched() {
+        if !self.parts.settings.upgrade.restart_after && self.switched && self.machine.has_switched() {
             tracing::info!(release = %release.name, "switched; the settings say that the node is not started after it");
             if let Some(plan) = self.plan_of_target().cloned() {
                 self.plan_came(&plan);

@@ -108,6 +108,8 @@ pub struct Driver {
     waiting_start: Option<(InstalledRelease, UnixMs)>,
     stopping: Option<Stopping>,
     end: Option<End>,
+    /// Whether this agent replaced `current`.
+    switched: bool,
     plans: Plans,
     next_poll: Instant,
     /// Backups without digests yet.
@@ -147,6 +149,7 @@ impl Driver {
             waiting_start: None,
             stopping: None,
             end: None,
+            switched: false,
             plans,
             next_poll: Instant::now(),
             unsealed: Arc::default(),
@@ -294,6 +297,8 @@ impl Driver {
             self.next_probe = Instant::now() + TICK;
         }
         let head = self.health.head().map(|b| b.height);
+        // Which plan is next depends on the head, and comes before what is due at it.
+        self.choose_plan(head);
         let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };
         self.queue.push_back(Event::Probed(probe));
     }

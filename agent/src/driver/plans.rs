@@ -127,15 +127,17 @@ impl Driver {
             self.plans.queue = queue;
             self.plans.applied = Applied::read(&self.parts.home);
         }
-        // A way that is walked to its end keeps its plan.
-        if !self.machine.is_committed() {
-            self.choose_plan();
-        }
+        self.choose_plan(None);
     }
 
-    fn choose_plan(&mut self) {
+    /// Picks the plan that is next, with a head that the machine may not know yet.
+    pub(super) fn choose_plan(&mut self, head: Option<u64>) {
+        // A way that is walked to its end keeps its plan.
+        if self.machine.is_committed() {
+            return;
+        }
         let settings = &self.parts.settings;
-        let head = self.machine.ledger().head;
+        let head = self.machine.ledger().head.max(head);
         let next = self.plans.queue.next(&self.plans.applied, head, &settings.upgrade.skip_heights).cloned();
         let followed = followed(&self.parts);
         let order = next.as_ref().filter(|_| followed).map(|p| host_plan(&self.parts.home, settings, p));
