@@ -166,8 +166,13 @@ impl Driver {
         if let Some(stopping) = self.stopping.take() {
             return self.queue.push_back(Event::Stopped(Ok(elapsed(stopping.since))));
         }
-        // The chain may have written its plan with its last breath.
+        // The chain may have written its plan with its last breath; the machine hears of that first.
         self.poll_plans();
+        self.ended = Some(exit);
+    }
+
+    /// What the end of the node means, after everything that came before it.
+    pub(super) fn judge_end(&mut self, exit: Exit) {
         match self.ends_with(exit) {
             Some(code) => self.end = Some(End::With(code)),
             None => self.queue.push_back(Event::Exited { exit: exit.to_string() }),

@@ -38,6 +38,8 @@ use tokio::time::Instant;
 
 /// How often the machine is told that time passes.
 const TICK: Duration = Duration::from_millis(500);
+/// Time between looks when the height of a plan is near.
+const NEAR_HEIGHT: Span = Span(250);
 /// A node whose RPC is not up is looked at more often for so long after its start.
 const JUST_STARTED: Span = Span::mins(2);
 
@@ -107,6 +109,8 @@ pub struct Driver {
     every: Span,
     waiting_start: Option<(InstalledRelease, UnixMs)>,
     stopping: Option<Stopping>,
+    /// How the node ended, when that is still to be judged.
+    ended: Option<Exit>,
     end: Option<End>,
     /// Whether this agent replaced `current`.
     switched: bool,
@@ -148,6 +152,7 @@ impl Driver {
             every: WATCH,
             waiting_start: None,
             stopping: None,
+            ended: None,
             end: None,
             switched: false,
             plans,
@@ -191,6 +196,10 @@ impl Driver {
         control::listen(self.post.clone())?;
         loop {
             self.drain().await?;
+            if let Some(exit) = self.ended.take() {
+                self.judge_end(exit);
+                continue;
+            }
             if let Some(end) = self.end.take() {
                 return self.finish(end, &mut signals).await;
             }
@@ -272,7 +281,8 @@ impl Driver {
 
     /// Begins a look at the node, one at a time.
     fn look(&mut self) {
-        self.next_probe = Instant::now() + self.every.to_std();
+        let every = if self.machine.is_near_height() { self.every.min(NEAR_HEIGHT) } else { self.every };
+        self.next_probe = Instant::now() + every.to_std();
         let Some(pid) = self.parts.node.as_ref().map(|n| n.record.pid) else { return };
         let Some(mut prober) = self.prober.take() else { return };
         let post = self.post.clone();

@@ -137,8 +137,21 @@ impl Machine {
     /// Whether the end of the node may be the chain's halt at the height of the plan.
     pub fn may_have_halted(&self) -> bool {
         let Some(plan) = &self.ledger.plan else { return false };
-        let near = |height: u64| self.ledger.head.is_some_and(|head| height.saturating_sub(head) <= NEAR);
+        // An unknown head does not make a plan due, but does not rule out either that it is why the node ended.
+        let near = |height: u64| self.ledger.head.is_none_or(|head| height.saturating_sub(head) <= NEAR);
         !self.ledger.refused.contains(&plan.release.manifest) && plan.height.is_none_or(near)
+    }
+
+    /// Whether the height of a plan is so near that the head is to be looked at more often.
+    pub fn is_near_height(&self) -> bool {
+        let height = match self.order() {
+            Order::Switch(_, Leave::Plan) => self.ledger.plan.as_ref().and_then(|p| p.height),
+            Order::Switch(_, Leave::Manifest) => self.ledger.authorised_height,
+            _ => None,
+        };
+        let near = |head: u64, height: u64| head < height && height - head <= NEAR;
+        self.ledger.phase == AgentPhase::Ready
+            && self.ledger.head.zip(height).is_some_and(|(head, height)| near(head, height))
     }
 
     /// Why the release that is ready is not switched to yet; `None` when no height is waited for.
