@@ -30,7 +30,7 @@ const ENTRY_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A backup of ours.
-    Own(Backup),
+    Own(Box<Backup>),
     /// A folder that cosmovisor copied the data folder to.
     Folder(PathBuf),
     /// An archive of the data folder that wemixvisor v0.x made.
