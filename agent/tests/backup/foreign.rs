@@ -13,7 +13,7 @@ fn member(out: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, content: &str
     let mut header = Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(kind);
-    header.set_mode(0o640);
+    header.set_mode(if kind == EntryType::Directory { 0o750 } else { 0o640 });
     header.set_mtime(1_500_000_000);
     let linked = matches!(kind, EntryType::Symlink | EntryType::Link);
     if linked {

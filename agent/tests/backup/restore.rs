@@ -30,7 +30,6 @@ fn it_is_exact_and_keys_are_carried_over() {
     live_on(&site.data());
     put(&site.at("data/geth/nodekey"), "a newer secret");
     put(&site.at("data/extra/my.key"), "another");
-    put(&site.at("data/priv_validator_state.json"), "height 9");
     age(&site.data());
     let keys = tree(&site.data());
     let done = site.json(&["restore", made["name"].as_str().unwrap(), "--yes"]);
