@@ -184,7 +184,7 @@ fn quiet(home: &Home) -> Result<Option<HomeLock>, BackupError> {
     if !home.root().is_dir() {
         // A home that no supervisor has touched; nothing of ours can start a node in it.
         std::fs::create_dir_all(home.root())
-            .map_err(|source| BackupError::Write { path: home.root().to_owned(), source })?;
+            .map_err(|cause| BackupError::Write { path: home.root().to_owned(), cause })?;
     }
     match lock::take(&home.lock()) {
         Ok(lock) => Ok((!lock::node_is_there(&home.node_lock())?).then_some(lock)),

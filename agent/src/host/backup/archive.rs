@@ -87,7 +87,11 @@ fn parse<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Entry, Refused> {
 
 /// Whether a link at `path` leads to something below the first name of `path`.
 fn stays_inside(path: &Path, target: &Path) -> bool {
-    let mut depth = path.components().count() - 1;
+    // What is restored as a whole is no link.
+    let mut depth = match path.components().count() {
+        0 | 1 => return false,
+        count => count - 1,
+    };
     for part in target.components() {
         match part {
             Component::Normal(_) => depth += 1,

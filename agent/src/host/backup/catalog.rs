@@ -153,7 +153,7 @@ pub fn find(home: &Home, settings: &Settings, name: &str) -> Result<Source, Back
     match foreign(&path).map(|f| f.state) {
         Some(State::ForeignFolder) => Ok(Source::Folder(path)),
         Some(_) => Ok(Source::Archive(path)),
-        None => Ok(Source::Own(Backup::open(&path)?)),
+        None => Ok(Source::Own(Box::new(Backup::open(&path)?))),
     }
 }
 

@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn holes_stay_holes() {
-        let (target, size, _) = copied(&[(1 << 30, b"end")], (1 << 30) + 3);
-        assert_eq!(size, (1 << 30) + 3);
-        assert!(target.metadata().unwrap().blocks() * 512 < 16 << 20, "a hole was filled");
+        let (target, size, _) = copied(&[(64 << 20, b"end")], (64 << 20) + 3);
+        assert_eq!(size, (64 << 20) + 3);
+        assert!(target.metadata().unwrap().blocks() * 512 < 1 << 20, "a hole was filled");
     }
 
     #[test]

@@ -37,13 +37,13 @@ pub enum BackupError {
     },
     /// The folder of the backups cannot be used.
     #[error(
-        "the folder of the backups {dir} cannot be used: {source}; set [backup] dir to one that can be written"
+        "the folder of the backups {dir} cannot be used: {cause}; set [backup] dir to one that can be written"
     )]
     Dir {
         /// Folder of the backups.
         dir: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// There is not enough space, seen before anything was done.
     #[error(
@@ -66,20 +66,20 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// Something cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {cause}")]
     Read {
         /// What.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something cannot be written.
-    #[error("{path} cannot be written: {source}")]
+    #[error("{path} cannot be written: {cause}")]
     Write {
         /// What.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file changed under the copy.
     #[error(
@@ -152,10 +152,10 @@ pub enum BackupError {
     },
     /// The home is in use.
     #[error("{0}; stop the node and the agent first (`wemixvisor stop`)")]
-    Lock(#[from] lock::LockError),
+    Lock(lock::LockError),
     /// A rename of a restore failed; it is tried again.
     #[error(
-        "{from} cannot be renamed to {to}: {source}; the next `wemixvisor backup restore` or start of the agent goes on from here"
+        "{from} cannot be renamed to {to}: {cause}; the next `wemixvisor backup restore` or start of the agent goes on from here"
     )]
     Rename {
         /// From.
@@ -163,7 +163,7 @@ pub enum BackupError {
         /// To.
         to: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The note of a restore under way cannot be followed.
     #[error("the note of an unfinished restore {path} cannot be followed: {why}")]
@@ -175,17 +175,24 @@ pub enum BackupError {
     },
 }
 
+// Messages hold their causes, so these are no sources as well: a chain would say them twice.
+impl From<lock::LockError> for BackupError {
+    fn from(error: lock::LockError) -> BackupError {
+        BackupError::Lock(error)
+    }
+}
+
 impl BackupError {
     /// For `map_err`: `path` could not be read.
     pub(super) fn read(path: &Path) -> impl Fn(io::Error) -> BackupError + '_ {
-        |source| BackupError::Read { path: path.to_owned(), source }
+        |cause| BackupError::Read { path: path.to_owned(), cause }
     }
 
     /// For `map_err`: `path` could not be written; a full disk is told apart.
     pub(super) fn write(path: &Path) -> impl Fn(io::Error) -> BackupError + '_ {
-        |source| match disk::is_full(&source) {
+        |cause| match disk::is_full(&cause) {
             true => BackupError::Full { path: path.to_owned() },
-            false => BackupError::Write { path: path.to_owned(), source },
+            false => BackupError::Write { path: path.to_owned(), cause },
         }
     }
 }

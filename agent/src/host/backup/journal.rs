@@ -68,7 +68,7 @@ fn there(path: &Path) -> bool {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let failed = |source| BackupError::Rename { from: from.to_owned(), to: to.to_owned(), source };
+    let failed = |cause| BackupError::Rename { from: from.to_owned(), to: to.to_owned(), cause };
     std::fs::rename(from, to).map_err(failed)?;
     for folder in [from.parent(), to.parent()].into_iter().flatten() {
         files::sync_folder(folder).map_err(failed)?;

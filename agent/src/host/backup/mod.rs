@@ -2,7 +2,7 @@
 //!
 //! A backup is a folder with a `manifest.json`, a list of entries with their digests, and the files
 //! themselves. It grows under a hidden name and gets its own when it is complete and on disk, so what has
-//! the name of a backup is one. While the node is down only [`snapshot`] runs; digests of files whose blocks
+//! the name of a backup is one. While the node is down only [`snapshot()`] runs; digests of files whose blocks
 //! are shared are computed afterwards, by [`Backup::seal`].
 //!
 //! Everything here blocks; an async caller runs it where blocking is allowed.

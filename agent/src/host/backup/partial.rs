@@ -60,8 +60,8 @@ impl Partial {
             owner::give(&partial.hidden, owner).map_err(BackupError::write(&partial.hidden))?;
             return Ok(partial);
         }
-        let source = io::Error::from(io::ErrorKind::AlreadyExists);
-        Err(BackupError::Write { path: dir.join(stamped), source })
+        let cause = io::Error::from(io::ErrorKind::AlreadyExists);
+        Err(BackupError::Write { path: dir.join(stamped), cause })
     }
 
     /// Where it grows.

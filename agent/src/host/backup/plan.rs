@@ -3,7 +3,7 @@ use super::manifest::{Base, Root, Totals, check_relative};
 use super::pattern::Pattern;
 use super::target::barred;
 use super::walk::{self, Kind, LeftOut, Rules, Visit};
-use super::{BackupError, copy};
+use super::{BackupError, copy, owner};
 use crate::config::Settings;
 use crate::home::Home;
 use crate::host::{disk, files};
@@ -78,7 +78,8 @@ pub(super) fn check_space(dir: &Path, need: u64) -> Result<(), BackupError> {
 pub fn plan(home: &Home, settings: &Settings) -> Result<Plan, BackupError> {
     let exclude = settings.backup.exclude.iter().map(|p| Pattern::parse(p)).collect::<Result<Vec<_>, _>>()?;
     let places = places(home, settings)?;
-    let dir = usable(&settings.backup.dir)?;
+    let dir = &settings.backup.dir;
+    let dir = to_be(dir).map_err(|cause| BackupError::Dir { dir: dir.to_owned(), cause })?;
     // A whole home holds its backups, and they are passed over; anything else would copy them into each other.
     let base = canonical(&home.base);
     if let Some(place) = places.iter().find(|p| p.path != base && dir.starts_with(&p.path)) {
@@ -89,6 +90,7 @@ pub fn plan(home: &Home, settings: &Settings) -> Result<Plan, BackupError> {
         let why = "it holds backups, or the supervisor's own files".to_owned();
         return Err(BackupError::Include { what: place.root.to_string(), why });
     }
+    usable(&dir)?;
     let rules = Rules { exclude, keys: settings.backup.keys, barred };
     let (mut totals, mut first) = (Totals::default(), None);
     for place in &places {
@@ -184,14 +186,24 @@ fn place(home: &Home, settings: &Settings, what: &str) -> Result<Place, BackupEr
     Ok(Place { root, path })
 }
 
-/// The folder of the backups, made if need be, links resolved.
-fn usable(dir: &Path) -> Result<PathBuf, BackupError> {
-    let failed = |source| BackupError::Dir { dir: dir.to_owned(), source };
+/// A folder's path with its links resolved, also when it is not there yet.
+fn to_be(dir: &Path) -> std::io::Result<PathBuf> {
+    let there = dir.ancestors().find(|p| p.symlink_metadata().is_ok()).unwrap_or(dir);
+    let rest = dir.strip_prefix(there).unwrap_or(Path::new(""));
+    Ok(below(&std::fs::canonicalize(there)?, rest))
+}
+
+/// Makes the folder of the backups if need be, and finds out now, not when the node is down, whether it can
+/// be written.
+fn usable(dir: &Path) -> Result<(), BackupError> {
+    let failed = |cause| BackupError::Dir { dir: dir.to_owned(), cause };
+    let there = dir.is_dir();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let found = std::fs::canonicalize(dir).map_err(failed)?;
-    // Found out now, and not when the node is down.
-    let (_, _kept) = probe(&found).map_err(failed)?;
-    Ok(found)
+    if !there {
+        let parent = dir.parent().unwrap_or(dir);
+        owner::give(dir, owner::of(parent)).map_err(failed)?;
+    }
+    probe(dir).map(drop).map_err(failed)
 }
 
 fn probe(dir: &Path) -> std::io::Result<(File, files::Temporary)> {

@@ -30,7 +30,7 @@ const ENTRY_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A backup of ours.
-    Own(Backup),
+    Own(Box<Backup>),
     /// A folder that cosmovisor copied the data folder to.
     Folder(PathBuf),
     /// An archive of the data folder that wemixvisor v0.x made.
@@ -277,6 +277,10 @@ struct Built {
 fn build(source: &Source, targets: &[Target], bytes: u64, tell: &mut Tell<'_>) -> Result<Built, BackupError> {
     let mut builder = Builder::new(targets, bytes, tell);
     source.each(&mut |item| builder.add(item))?;
+    if let Some(target) = targets.iter().find(|t| t.built.symlink_metadata().is_err()) {
+        let why = format!("it names {} and holds nothing of it", encode(&target.saved));
+        return Err(BackupError::Damaged { backup: source.path().to_owned(), why });
+    }
     let exclude: Vec<Pattern> = match source {
         Source::Own(backup) => {
             backup.manifest().exclude.iter().filter_map(|p| Pattern::parse(p).ok()).collect()
@@ -288,13 +292,7 @@ fn build(source: &Source, targets: &[Target], bytes: u64, tell: &mut Tell<'_>) -
         carry(target, &exclude, &mut builder, &mut built)?;
     }
     builder.finish()?;
-    match targets.iter().find(|t| t.built.symlink_metadata().is_err()) {
-        Some(target) => {
-            let why = format!("it names {} and holds nothing of it", encode(&target.saved));
-            Err(BackupError::Damaged { backup: source.path().to_owned(), why })
-        }
-        None => Ok(built),
-    }
+    Ok(built)
 }
 
 /// Carries keys over that the backup does not have, and the signing state in any case.
