@@ -191,8 +191,13 @@ pub enum FetchError {
     #[error("another process is fetching {0}; wait for it, or end it")]
     Busy(PathBuf),
     /// Time is over.
-    #[error("it was not fetched within {0} ([download] within)")]
-    Deadline(Span),
+    #[error("it was not fetched within {within} ([download] within){}", last.as_ref().map(|e| format!("; the last failure: {e}")).unwrap_or_default())]
+    Deadline {
+        /// The time it had.
+        within: Span,
+        /// What was tried again last.
+        last: Option<Box<FetchError>>,
+    },
 }
 
 impl FetchError {

@@ -34,6 +34,7 @@ use reqwest::Url;
 use settle::Package;
 use source::shown;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use transfer::{Fetcher, Progress, Wanted};
 
@@ -63,9 +64,15 @@ pub async fn stage_plan(
     progress: impl Fn(u64, Option<u64>) + Send + Sync,
 ) -> Result<InstalledRelease, Fault> {
     let end = Instant::now() + settings.within.to_std();
+    let last = Arc::default();
+    let fetcher = Fetcher::new(settings, end).remember(&last);
     let job = Job { home, settings, release, progress: &progress };
-    let staged = timeout_at(end, job.stage(trust, variant, info, end)).await;
-    staged.unwrap_or(Err(FetchError::Deadline(settings.within))).map_err(FetchError::fault)
+    let staged = timeout_at(end, job.stage(trust, variant, info, fetcher)).await;
+    let staged = staged.unwrap_or_else(|_| {
+        let last = last.lock().ok().and_then(|mut last| last.take()).map(Box::new);
+        Err(FetchError::Deadline { within: settings.within, last })
+    });
+    staged.map_err(FetchError::fault)
 }
 
 /// One release on its way.
@@ -82,7 +89,7 @@ impl Job<'_> {
         trust: Option<&TrustRoot>,
         variant: Option<&str>,
         info: &str,
-        end: Instant,
+        mut fetcher: Fetcher<'_>,
     ) -> Result<InstalledRelease, FetchError> {
         if !self.settings.allowed {
             return Err(FetchError::NotAllowed);
@@ -92,7 +99,6 @@ impl Job<'_> {
         }
         let files = parse_info(info)?;
         validate(&files)?;
-        let mut fetcher = Fetcher::new(self.settings, end);
         if let PlanFiles::Manifest { url, sha256 } = &files {
             let host = manifest::Believed { trust, variant };
             let signed = manifest::fetch(&mut fetcher, self.home, &host, self.release, url, sha256).await?;

@@ -14,6 +14,7 @@ use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -42,11 +43,18 @@ pub(crate) struct Fetcher<'a> {
     pub requests: Requests<'a>,
     most: u64,
     end: Instant,
+    last: Arc<Mutex<Option<FetchError>>>,
 }
 
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(settings: &'a DownloadSettings, end: Instant) -> Fetcher<'a> {
-        Fetcher { requests: Requests::new(settings), most: settings.max_bytes, end }
+        Fetcher { requests: Requests::new(settings), most: settings.max_bytes, end, last: Arc::default() }
+    }
+
+    /// Keeps the failure that was tried again last, for whoever sees the end of the time.
+    pub(crate) fn remember(mut self, last: &Arc<Mutex<Option<FetchError>>>) -> Fetcher<'a> {
+        self.last = Arc::clone(last);
+        self
     }
 
     /// Something short, in memory.
@@ -194,6 +202,9 @@ impl<'a> Fetcher<'a> {
             return Err(error);
         }
         tracing::warn!("{error}; trying again");
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some(error);
+        }
         sleep(wait).await;
         *pause = (*pause * 2).min(BACK_OFF_MOST);
         Ok(())
