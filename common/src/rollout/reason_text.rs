@@ -86,6 +86,8 @@ fault_codes! {
     ForkUnknown => "fork-unknown",
     PermissionExpired => "permission-expired",
     StopFailed => "stop-failed",
+    BackupFailed => "backup-failed",
+    HookFailed => "hook-failed",
     SwitchFailed => "switch-failed",
     CrashLoop => "crash-loop",
     NotHealthy => "not-healthy",

@@ -295,6 +295,10 @@ pub enum FaultCode {
     PermissionExpired,
     /// The node did not stop in time.
     StopFailed,
+    /// The backup before the switch could not be made.
+    BackupFailed,
+    /// A program run before the switch refused it, failed, or did not end in time.
+    HookFailed,
     /// `current` could not be replaced.
     SwitchFailed,
     /// The release does not stay up.
