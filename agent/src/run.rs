@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         tokio::spawn(Sync { coordinator, reports, urgent, arrived: arrived_in, contact }.run());
     }
     if let Some(address) = driver.settings().agent.metrics {
-        tokio::spawn(metrics::serve(address, outlets.reports.clone()).await?);
+        tokio::spawn(metrics::serve(address, outlets.reports.clone(), Arc::default()).await?);
     }
     driver.run().await
 }

@@ -1,6 +1,7 @@
 //! A log and its rotated parts as one stream of bytes, also while it is rotated and while it grows.
 use super::record::{How, Record, Stand};
 use super::{named, rotated};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a rotation under way is waited for; one that takes longer was left by a crash.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 3000 });
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The stream. Positions count from the first byte that was ever written, as far as that is known; they stay the
@@ -16,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Trail {
     path: PathBuf,
+    /// The rotation that was waited for in vain.
+    left: RefCell<Option<Record>>,
 }
 
 /// One look at everything there is.
@@ -34,7 +37,7 @@ struct Map {
 impl Trail {
     /// The stream of the log at `path`.
     pub fn new(path: PathBuf) -> Trail {
-        Trail { path }
+        Trail { path, left: RefCell::default() }
     }
 
     /// The log's file.
@@ -67,11 +70,15 @@ impl Trail {
         loop {
             let late = Instant::now() >= end;
             let map = Map::of(&self.path)?;
-            if map.record.cut.is_none() || late {
+            let left = self.left.borrow().as_ref() == Some(&map.record);
+            if map.record.cut.is_none() || late || left {
                 let seen = look(&map);
                 let same = Record::read(&self.path)? == map.record;
                 match seen {
-                    Ok(Some(seen)) if same || late => return Ok(Some(seen)),
+                    Ok(Some(seen)) if same || late => {
+                        *self.left.borrow_mut() = map.record.cut.is_some().then_some(map.record);
+                        return Ok(Some(seen));
+                    }
                     // A part that took another number meanwhile.
                     Err(e) if same || late => return Err(e),
                     Ok(None) if late => return Ok(None),
