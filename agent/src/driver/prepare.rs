@@ -149,14 +149,17 @@ async fn stage_plan(home: &Home, settings: &Settings, plan: &Plan) -> Result<Sta
     } else {
         return Err(clock::fault(FaultCode::ArtifactUnavailable, not_here(&binary, settings, plan)));
     };
-    let irreversible = !settings.upgrade.rollback || forbids_going_back(home, &installed);
-    Ok(StagedRelease {
-        installed,
-        artifact: None,
-        activation_height: plan.height,
-        irreversible,
-        at_height: false,
-    })
+    let manifest = manifest_of(home, &installed);
+    let irreversible = !settings.upgrade.rollback || manifest.as_ref().is_some_and(|m| m.irreversible);
+    // The way back ends where the new rules begin, which a manifest knows better than a plan.
+    let activation_height = manifest.and_then(|m| m.activation.height()).or(plan.height);
+    Ok(StagedRelease { installed, artifact: None, activation_height, irreversible, at_height: false })
+}
+
+/// The manifest beside a release that came with one.
+fn manifest_of(home: &Home, release: &InstalledRelease) -> Option<Manifest> {
+    let bytes = std::fs::read(home.manifest(&release.name)).ok().filter(|_| release.sequence > 0)?;
+    Manifest::read(&bytes).ok()
 }
 
 fn not_here(binary: &Path, settings: &Settings, plan: &Plan) -> String {
@@ -166,12 +169,6 @@ fn not_here(binary: &Path, settings: &Settings, plan: &Plan) -> String {
         (true, _) => "; the plan names no place to fetch it from",
     };
     format!("there is no executable {}: wemixvisor add-upgrade {} FILE{how}", binary.display(), plan.title)
-}
-
-/// What the manifest beside a release that came with one says.
-fn forbids_going_back(home: &Home, release: &InstalledRelease) -> bool {
-    let read = || Manifest::read(&std::fs::read(home.manifest(&release.name)).ok()?).ok();
-    release.sequence > 0 && read().is_some_and(|m| m.irreversible)
 }
 
 fn backup_fault(error: impl std::fmt::Display) -> Fault {
