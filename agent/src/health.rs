@@ -53,7 +53,8 @@ pub struct Verdict {
 impl Verdict {
     /// What is unwell or, of what must be well, unknown; one sentence.
     pub fn why(&self) -> String {
-        let unwell = self.checks.iter().filter(|c| c.ok == Some(false) || c.ok.is_none() && is_vital(&c.name));
+        let unwell =
+            self.checks.iter().filter(|c| c.ok == Some(false) || c.ok.is_none() && is_vital(&c.name));
         let told: Vec<_> = unwell.map(|c| format!("{}: {}", c.name, c.detail)).collect();
         if told.is_empty() { "everything is well".to_owned() } else { told.join("; ") }
     }

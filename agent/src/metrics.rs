@@ -167,7 +167,11 @@ fn node(page: &mut Page, report: &NodeReport, counters: &Counters) {
     };
     page.gauge("wemixvisor_node_up", "Whether the node process runs.", Some(truth(up)));
     page.gauge("wemixvisor_node_restarts", "Exits since the node was last healthy.", Some(restarts.into()));
-    page.count("wemixvisor_restarts_total", "Starts of the node after an end nobody asked for.", &counters.restarts);
+    page.count(
+        "wemixvisor_restarts_total",
+        "Starts of the node after an end nobody asked for.",
+        &counters.restarts,
+    );
     page.count("wemixvisor_process_restarts_total", "As wemixvisor_restarts_total.", &counters.restarts);
     page.count("wemixvisor_exits_total", "Ends of the node that nobody asked for.", &counters.exits);
     let uptime = since.map(|since| seconds(clock::now().since(since).as_ms()));
@@ -200,7 +204,11 @@ fn chain(page: &mut Page, report: &NodeReport, seen: &Seen) {
     let made = head.map(|b| number(b.timestamp_s));
     page.gauge("wemixvisor_head_timestamp_seconds", "Time in the head's block.", made);
     let advanced = health.head_advanced_at.map(|at| seconds(at.0));
-    page.gauge("wemixvisor_head_advanced_timestamp_seconds", "When the head was last seen to grow.", advanced);
+    page.gauge(
+        "wemixvisor_head_advanced_timestamp_seconds",
+        "When the head was last seen to grow.",
+        advanced,
+    );
     page.gauge("wemixvisor_peers", "Connected peers.", peers);
     page.gauge("wemixvisor_node_peers", "As wemixvisor_peers.", peers);
     page.gauge("wemixvisor_syncing", "Whether the node says it is catching up.", syncing);
@@ -214,7 +222,12 @@ fn chain(page: &mut Page, report: &NodeReport, seen: &Seen) {
     page.gauge("wemixvisor_healthy", "Whether the node is well.", healthy);
     let checks = seen.verdict.iter().flat_map(|v| &v.checks);
     let known = checks.filter_map(|c| Some((label("check", &c.name), truth(c.ok?))));
-    page.family("wemixvisor_health_check", "gauge", "What health is made of; what is unknown is absent.", known);
+    page.family(
+        "wemixvisor_health_check",
+        "gauge",
+        "What health is made of; what is unknown is absent.",
+        known,
+    );
 }
 
 fn upgrades(page: &mut Page, request: &SyncRequest, counters: &Counters) {
@@ -239,7 +252,11 @@ fn upgrades(page: &mut Page, request: &SyncRequest, counters: &Counters) {
         "Upgrades by how they ended.",
         results.map(|(result, counter)| (label("result", result), number(read(counter)))),
     );
-    page.count("wemixvisor_upgrades_success_total", "Upgrades that came up healthy.", &counters.upgrades_done);
+    page.count(
+        "wemixvisor_upgrades_success_total",
+        "Upgrades that came up healthy.",
+        &counters.upgrades_done,
+    );
     page.count("wemixvisor_upgrades_failed_total", "Upgrades that failed.", &counters.upgrades_failed);
     let pending = read(&counters.upgrades_pending);
     page.gauge("wemixvisor_upgrade_pending", "Whether an upgrade waits.", Some(truth(pending > 0)));
@@ -253,7 +270,11 @@ fn backups(page: &mut Page, counters: &Counters) {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let at = |counter: &AtomicU64| Some(read(counter)).filter(|ms| *ms > 0).map(seconds);
     let done = at(&counters.backup_done_ms);
-    page.gauge("wemixvisor_backup_last_success_timestamp_seconds", "When the last backup was complete.", done);
+    page.gauge(
+        "wemixvisor_backup_last_success_timestamp_seconds",
+        "When the last backup was complete.",
+        done,
+    );
     let failed = at(&counters.backup_failed_ms);
     page.gauge("wemixvisor_backup_last_failure_timestamp_seconds", "When the last backup failed.", failed);
     let size = done.map(|_| number(read(&counters.backup_bytes)));
@@ -266,7 +287,11 @@ fn webhook(page: &mut Page, counters: &Counters) {
     page.count("wemixvisor_webhook_sent_total", "Events the receiver took.", &counters.webhook_sent);
     page.count("wemixvisor_webhook_failed_total", "Events given up.", &counters.webhook_failed);
     page.count("wemixvisor_webhook_retries_total", "Further tries.", &counters.webhook_retries);
-    page.count("wemixvisor_webhook_dropped_total", "Events that made room for others.", &counters.webhook_dropped);
+    page.count(
+        "wemixvisor_webhook_dropped_total",
+        "Events that made room for others.",
+        &counters.webhook_dropped,
+    );
     let repeated = &counters.webhook_repeated;
     page.count("wemixvisor_webhook_repeated_total", "Events told a moment before.", repeated);
 }

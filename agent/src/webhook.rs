@@ -244,7 +244,11 @@ impl Teller {
         // The address may hold a token: it is not told.
         let answer = request.body(bytes).send().await;
         let answer = answer.map_err(|e| crate::host::download::cause(&e.without_url()))?;
-        if answer.status().is_success() { Ok(()) } else { Err(format!("the receiver says {}", answer.status())) }
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(format!("the receiver says {}", answer.status()))
+        }
     }
 
     fn client(&self) -> Result<reqwest::Client, WebhookError> {

@@ -51,7 +51,7 @@ enum Command {
     /// Show how the node and the agent are
     Status(status::StatusArgs),
     /// Check this host
-    Doctor,
+    Doctor(doctor::Doctor),
     /// Show, set, check and migrate the settings
     Config(config::Config),
     /// Make, list, verify, prune and restore backups of the node's data
@@ -126,7 +126,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Init(init) => init.run(&cli.place.settings()?),
         Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
         Command::Status(status) => status.run(&cli.place.home()?),
-        Command::Doctor => runtime.block_on(doctor::run(&cli.place.settings()?)),
+        Command::Doctor(doctor) => runtime.block_on(doctor.run(&cli.place.settings()?)),
         Command::Config(config) => config.run(&cli.place),
         Command::Backup(backup) => backup.run(&cli.place),
         Command::Logs(logs) => logs.run(&cli.place),

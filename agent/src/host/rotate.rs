@@ -144,13 +144,7 @@ fn settle(log: &File, path: &Path, record: &mut Record, cut: Cut) -> io::Result<
 }
 
 /// Copies; where the disk is full the oldest copy, whose time it is anyway, makes room.
-fn copy_with_room(
-    log: &File,
-    path: &Path,
-    from: u64,
-    bytes: u64,
-    keep: u32,
-) -> io::Result<()> {
+fn copy_with_room(log: &File, path: &Path, from: u64, bytes: u64, keep: u32) -> io::Result<()> {
     match copy(log, path, from, bytes) {
         Err(e) if disk::is_full(&e) => {
             let oldest = rotated(path).into_iter().find(|(number, _)| *number >= keep);

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 fn request() -> SyncRequest {
     let hash = Hash32([1; 32]);
-    let head = BlockRoots { height: 42, hash, state_root: hash, receipts_root: hash, timestamp_s: 1_700_000_000 };
+    let head =
+        BlockRoots { height: 42, hash, state_root: hash, receipts_root: hash, timestamp_s: 1_700_000_000 };
     let name = ReleaseName::new("v2").unwrap();
     SyncRequest {
         node: NodeName::new("val-01").unwrap(),
@@ -89,7 +90,8 @@ fn the_page_says_what_is_known_and_nothing_else() {
     let mut nothing = request();
     nothing.report.health = NodeHealth::default();
     let page = render(&nothing, &Counters::default());
-    for absent in ["head_height", "_peers", "_syncing", "disk_free", "_healthy", "_sealing", "upgrade_height"] {
+    for absent in ["head_height", "_peers", "_syncing", "disk_free", "_healthy", "_sealing", "upgrade_height"]
+    {
         assert!(!page.contains(absent), "{absent} is unknown, not zero");
     }
 }
@@ -127,11 +129,17 @@ fn the_page_follows_the_format() {
 }
 
 #[test]
-#[ignore = "prints a page for promtool check metrics"]
-fn page() {
+fn promtool_agrees_where_it_is_installed() {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else { return };
     let counters = Counters::default();
     judged(&counters, true);
-    println!("{}", render(&request(), &counters));
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), render(&request(), &counters).as_bytes())
+        .unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 async fn get(address: std::net::SocketAddr, line: &str) -> String {
@@ -165,7 +173,8 @@ async fn three_pages_are_served_also_beside_clients_that_say_nothing() {
     assert!(get(address, "GET /ready").await.starts_with("HTTP/1.1 200"));
     reports.send_modify(|r| r.report.health.rpc_up = false);
     assert!(get(address, "GET /ready").await.starts_with("HTTP/1.1 503"));
-    for (line, status) in [("GET /", "404"), ("GET /metricsx", "404"), ("POST /metrics", "405"), ("x", "405")] {
+    for (line, status) in [("GET /", "404"), ("GET /metricsx", "404"), ("POST /metrics", "405"), ("x", "405")]
+    {
         assert!(get(address, line).await.starts_with(&format!("HTTP/1.1 {status}")), "{line}");
     }
     let mut first = silent.swap_remove(0);

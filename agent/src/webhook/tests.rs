@@ -40,7 +40,8 @@ async fn receiver(refused: u32) -> Receiver {
 
 impl Receiver {
     async fn next(&mut self) -> (HeaderMap, Value) {
-        let (headers, body) = tokio::time::timeout(Duration::from_secs(30), self.got.recv()).await.unwrap().unwrap();
+        let (headers, body) =
+            tokio::time::timeout(Duration::from_secs(30), self.got.recv()).await.unwrap().unwrap();
         (headers, serde_json::from_slice(&body).unwrap())
     }
 
@@ -65,7 +66,8 @@ async fn an_event_is_posted_signed_and_tried_again() {
     std::fs::write(&secret, "key\n").unwrap();
     let mut receiver = receiver(2).await;
     let (sender, counters) = receiver.sender(Some(secret), &[]);
-    let event = Event { release: Some("v2".into()), height: Some(9), ..Event::new(Kind::UpgradeDone, "it runs") };
+    let event =
+        Event { release: Some("v2".into()), height: Some(9), ..Event::new(Kind::UpgradeDone, "it runs") };
     sender.tell(event);
     let mut ids = Vec::new();
     for attempt in 1..=3 {
@@ -147,7 +149,13 @@ async fn settings_that_cannot_work_are_refused() {
     for url in ["https://example.org/x", "http://127.0.0.1:9/x", "http://[::1]/x", "http://localhost/x"] {
         assert!(check_url(url).is_ok(), "{url}");
     }
-    for url in ["http://example.org/x", "http://10.0.0.1/", "ftp://localhost/", "nonsense", "http://127.0.0.1.example.org/"] {
+    for url in [
+        "http://example.org/x",
+        "http://10.0.0.1/",
+        "ftp://localhost/",
+        "nonsense",
+        "http://127.0.0.1.example.org/",
+    ] {
         assert!(check_url(url).is_err(), "{url}");
     }
     let settings = |on: &str, file: &str| WebhookSettings {

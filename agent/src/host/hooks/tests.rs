@@ -75,9 +75,8 @@ async fn scripts_run_in_order_with_what_they_are_promised() {
     check(&place.home, &place.settings, &name()).unwrap();
     place.run().await.unwrap();
     let home = place.home.base.display();
-    let wanted = format!(
-        "mine 2 V2 77 {home} {home} geth V2 77 {{\"a\":\"b c\"}}\nits 0 V2\nnode 1 pre-upgrade 77\n"
-    );
+    let wanted =
+        format!("mine 2 V2 77 {home} {home} geth V2 77 {{\"a\":\"b c\"}}\nits 0 V2\nnode 1 pre-upgrade 77\n");
     assert_eq!(place.said("said"), wanted);
     assert_eq!(mine.metadata().unwrap().permissions().mode() & 0o777, 0o744);
     let lines = place.lines.lock().unwrap();
@@ -89,7 +88,10 @@ async fn scripts_run_in_order_with_what_they_are_promised() {
 #[tokio::test]
 async fn a_code_other_than_zero_fails_and_the_end_of_the_output_is_told() {
     let mut place = Place::new();
-    place.own(0o755, "i=0; while [ $i -lt 3000 ]; do echo filling $i; i=$((i+1)); done; echo last >&2; exit 3");
+    place.own(
+        0o755,
+        "i=0; while [ $i -lt 3000 ]; do echo filling $i; i=$((i+1)); done; echo last >&2; exit 3",
+    );
     place.command("touch ran");
     let fault = place.run().await.unwrap_err();
     assert_eq!(fault.code, FaultCode::HookFailed);
@@ -122,8 +124,7 @@ async fn codes_of_the_nodes_command() {
 async fn an_executable_that_changed_is_not_run() {
     let mut place = Place::new();
     place.command("touch ran");
-    let upgrade =
-        Upgrading { title: NAME, name: name(), digest: Digest([9; 32]), height: None, info: "" };
+    let upgrade = Upgrading { title: NAME, name: name(), digest: Digest([9; 32]), height: None, info: "" };
     let fault = run(&place.home, &place.settings, &upgrade, &|_| ()).await.unwrap_err();
     assert_eq!(fault.code, FaultCode::DigestMismatch);
     assert!(!place.home.base.join("ran").exists());
