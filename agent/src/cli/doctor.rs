@@ -1,73 +1,129 @@
 //! `wemixvisor doctor`: what an operator would look at first.
+mod contact;
+mod host;
+mod releases;
+mod unit;
+
 use crate::config::Settings;
-use crate::host::{disk, files, found};
-use crate::ledger;
-use crate::probe::Prober;
-use crate::sync::coordinator::Coordinator;
-use crate::sync::files::FleetFiles;
+use crate::home::Home;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-/// Checks a host and prints a line for each check; fails when one of them does.
-pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let home = settings.layout();
-    let mut failed = 0_u32;
-    let mut say = |what: &str, result: Result<String, String>| match result {
-        Ok(how) => println!("ok    {what}: {how}"),
-        Err(why) => {
-            failed += 1;
-            println!("FAIL  {what}: {why}");
-        }
-    };
-    let ledger = match ledger::read(&home.ledger()) {
-        Ok(Some(ledger)) => Ok(ledger),
-        Ok(None) => found::first_ledger(&home).map_err(|e| e.to_string()),
-        Err(e) => Err(e.to_string()),
-    };
-    say("ledger", ledger.as_ref().map(|l| format!("{:?}", l.phase)).map_err(Clone::clone));
-    if let Ok(ledger) = &ledger {
-        let binary = home.binary(&ledger.current.name);
-        let digest = files::digest_of(&binary).map_err(|e| format!("{}: {e}", binary.display()));
-        say(
-            "executable",
-            digest.and_then(|d| {
-                if d == ledger.current.digest {
-                    Ok(format!("{} {d}", ledger.current.name))
-                } else {
-                    Err(format!("{} has digest {d}, {} is expected", binary.display(), ledger.current.digest))
-                }
-            }),
-        );
-        let linked = found::current(&home, ledger).filter(|c| c.name == ledger.current.name);
-        say(
-            "current",
-            linked.map(|c| c.name.to_string()).ok_or_else(|| "the link points elsewhere".to_owned()),
-        );
+/// Check this host.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Json,
+}
+
+/// How one thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    state: State,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// Everything that was looked at.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, check: impl Into<String>, detail: impl Display) {
+        self.add(check.into(), State::Ok, detail.to_string(), None);
     }
-    let free = disk::free_bytes(&settings.node.home).ok_or_else(|| "unknown".to_owned());
-    say(
-        "disk",
-        free.and_then(|f| {
-            let text = format!("{} MiB free", f >> 20);
-            if f >= 256 << 20 { Ok(text) } else { Err(text) }
-        }),
-    );
-    let look = Prober::new(settings.node.rpc.clone())?.look(0).await;
-    let head = look.health.head().map_or("no head".to_owned(), |b| format!("head {}", b.height));
-    say(
-        "node rpc",
-        if look.health.rpc_up { Ok(head) } else { Err(format!("{} does not answer", settings.node.rpc)) },
-    );
-    if let Some((url, node)) = &settings.fleet {
-        let fleet = Coordinator::new(url, FleetFiles::new(home.fleet()));
-        let reached = match fleet {
-            Ok(coordinator) => {
-                coordinator.get("/v1/ca").await.map(|a| format!("{url} as {node}: {}", a.status()))
+
+    fn warn(&mut self, check: impl Into<String>, detail: impl Display, hint: impl Display) {
+        self.add(check.into(), State::Warn, detail.to_string(), Some(hint.to_string()));
+    }
+
+    fn fail(&mut self, check: impl Into<String>, detail: impl Display, hint: impl Display) {
+        self.add(check.into(), State::Fail, detail.to_string(), Some(hint.to_string()));
+    }
+
+    fn add(&mut self, check: String, state: State, detail: String, hint: Option<String>) {
+        // What a node or a coordinator said is data.
+        let detail = detail.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
+        self.0.push(Finding { check, state, detail, hint });
+    }
+
+    fn failed(&self) -> usize {
+        self.0.iter().filter(|f| f.state == State::Fail).count()
+    }
+}
+
+/// The host that is looked at.
+struct Patient<'a> {
+    settings: &'a Settings,
+    home: Home,
+    /// Process id of the agent that runs.
+    agent: Option<u32>,
+}
+
+impl Doctor {
+    /// Looks at everything and prints it; exit code 1 when something fails. Changes nothing: what is written for a
+    /// try is removed again.
+    pub async fn run(&self, settings: &Settings) -> anyhow::Result<ExitCode> {
+        let home = settings.layout();
+        let patient = Patient { agent: agent(&home), home, settings };
+        let mut findings = Findings::default();
+        host::look(&patient, &mut findings);
+        releases::look(&patient, &mut findings);
+        unit::look(&patient, &mut findings);
+        contact::look(&patient, &mut findings).await?;
+        match self.output {
+            Form::Json => {
+                let ok = findings.failed() == 0;
+                let body = serde_json::json!({"ok": ok, "home": settings.node.home, "checks": findings.0});
+                println!("{}", serde_json::to_string_pretty(&body)?);
             }
-            Err(e) => Err(e.to_string()),
-        };
-        say("fleet", reached);
-        let keys = settings.trust.as_ref().map(|t| format!("{} of {} keys", t.threshold, t.keys.len()));
-        say("trust", keys.ok_or_else(|| "no maintainers' keys: no release can be accepted".to_owned()));
+            Form::Table => table(&findings),
+        }
+        Ok(if findings.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn table(findings: &Findings) {
+    for Finding { check, state, detail, hint } in &findings.0 {
+        let state = match state {
+            State::Ok => "ok  ",
+            State::Warn => "warn",
+            State::Fail => "FAIL",
+        };
+        println!("{state}  {check}: {detail}");
+        if let Some(hint) = hint {
+            println!("      hint: {hint}");
+        }
+    }
+}
+
+/// The agent whose lock the home is under. Seen without touching the lock: a try would be in the way of an agent that
+/// is just starting.
+fn agent(home: &Home) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(home.lock()).ok()?.trim().parse().ok()?;
+    let lock = home.lock().metadata().ok()?;
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut files = open.flatten().filter_map(|fd| std::fs::metadata(fd.path()).ok());
+    files.any(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino())).then_some(pid)
 }

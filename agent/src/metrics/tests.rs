@@ -129,11 +129,17 @@ fn the_page_follows_the_format() {
 }
 
 #[test]
-#[ignore = "prints a page for promtool check metrics"]
-fn page() {
+fn promtool_agrees_where_it_is_installed() {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else { return };
     let counters = Counters::default();
     judged(&counters, true);
-    println!("{}", render(&request(), &counters));
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), render(&request(), &counters).as_bytes())
+        .unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 async fn get(address: std::net::SocketAddr, line: &str) -> String {
