@@ -2,18 +2,20 @@
 use crate::config::{Flags, Settings, judge};
 use crate::driver::{Driver, Parts};
 use crate::home::Home;
-use crate::host::{download, found, lock};
+use crate::host::{backup, download, found, lock};
+use crate::metrics::Counters;
 use crate::probe::Prober;
 use crate::sync::coordinator::Coordinator;
 use crate::sync::files::FleetFiles;
 use crate::sync::{Contact, Sync};
-use crate::{clock, driver, ledger, metrics};
+use crate::{clock, driver, ledger, metrics, webhook};
 use anyhow::Context;
 use common::id::NodeName;
 use common::machine::Ledger;
 use common::release::Digest;
 use common::wire::v1::AgentPhase;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
@@ -46,6 +48,12 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
     // Socket paths are limited to about a hundred bytes; relative to here they are short.
     std::env::set_current_dir(home.root())?;
     let node = found::node(&home)?;
+    // A restore that was cut short: without its end the data is neither the old nor the restored.
+    if node.is_none()
+        && let Some((name, phase)) = backup::repair(&home)?
+    {
+        tracing::warn!(backup = name, ?phase, "a restore that was cut short has been brought to its end");
+    }
     let ledger = remembered(&home)?;
     let found = found::all(&home, &ledger, node.as_ref());
     let trust = settings.trust.clone();
@@ -61,7 +69,18 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
     let prober = Prober::new(settings.node.rpc.clone())?;
     let (arrived_in, arrived) = mpsc::channel(1);
     let program = driver::own_program().context("finding this program's own file")?;
+    let counters = Arc::new(Counters::default());
+    let teller = match &settings.webhook {
+        Some(hook) => {
+            let home = home.base.display().to_string();
+            Some(webhook::start(hook, name.to_string(), home, Arc::clone(&counters))?)
+        }
+        None => None,
+    };
+    seal_what_waits(settings.backup.dir.clone());
     let parts = Parts {
+        counters: Arc::clone(&counters),
+        teller,
         home,
         settings,
         flags,
@@ -83,9 +102,20 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         tokio::spawn(Sync { coordinator, reports, urgent, arrived: arrived_in, contact }.run());
     }
     if let Some(address) = driver.settings().agent.metrics {
-        tokio::spawn(metrics::serve(address, outlets.reports.clone(), Arc::default()).await?);
+        tokio::spawn(metrics::serve(address, outlets.reports.clone(), counters).await?);
     }
     driver.run().await
+}
+
+/// Backups of an agent that died before it had computed their digests.
+fn seal_what_waits(dir: PathBuf) {
+    tokio::task::spawn_blocking(move || {
+        for (folder, sealed) in backup::seal_all(&dir, &mut |_| {}) {
+            if let Err(error) = sealed {
+                tracing::warn!(backup = %folder.display(), %error, "the backup could not be sealed");
+            }
+        }
+    });
 }
 
 /// The ledger of a home, or its first one, which is written down before anything else happens.

@@ -1,7 +1,8 @@
 //! Looking at a node over HTTP and over its IPC socket: what is asked, how often, and what an answer that
 //! cannot be used makes of it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
-use agent::probe::{ProbeError, Prober, Sealing};
+use agent::health::Sealing;
+use agent::probe::{ProbeError, Prober};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex};

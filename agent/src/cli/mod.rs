@@ -166,39 +166,36 @@ pub fn main() -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let place = &cli.place;
     match cli.command {
-        Command::Run => {
-            let args: Result<Vec<String>, _> = args.into_iter().map(OsString::into_string).collect();
-            let args = args.map_err(|a| anyhow::anyhow!("an argument of the node is not UTF-8: {a:?}"))?;
-            let settings = cli.place.settings()?;
-            log(&settings.log.filter)?;
-            // Not waited for: blocking work that is left only flushes files that nobody will use.
-            let code = runtime.block_on(crate::run::run(settings, args));
-            runtime.shutdown_background();
-            code
-        }
-        Command::Init(init) => init.run(&cli.place.settings()?),
-        Command::Enroll(enroll) => runtime.block_on(enroll.run(&cli.place.home()?)),
-        Command::Status(status) => status.run(&cli.place.home()?),
-        Command::Doctor(doctor) => runtime.block_on(doctor.run(&cli.place.settings()?)),
-        Command::Config(config) => config.run(&cli.place),
-        Command::Backup(backup) => backup.run(&cli.place),
-        Command::Logs(logs) => logs.run(&cli.place),
-        Command::Upgrade(upgrade) => upgrade.run(&cli.place),
-        Command::AddUpgrade(add) => add.run(&cli.place),
-        Command::AddBatchUpgrade(add) => add.run(&cli.place),
-        Command::PrepareUpgrade(prepare) => prepare.run(&cli.place),
-        Command::ShowUpgradeInfo(show) => show.run(&cli.place),
-        Command::Version => {
-            println!("wemixvisor {}", env!("CARGO_PKG_VERSION"));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Run => supervise(place, line.node),
+        Command::Start(start) if start.foreground => supervise(place, line.node),
+        Command::Start(start) => start.run(place, &line.node),
+        Command::Stop(stop) => stop.run(place),
+        Command::Restart(restart) => restart.run(place),
+        Command::Reload => lifecycle::tell(&place.home()?, &Request::Reload),
+        Command::ReplaceAgent => lifecycle::tell(&place.home()?, &Request::Replace),
+        Command::Exec => exec::run(place, &line.node),
+        Command::Init(init) => init.run(place),
+        Command::Enroll(enroll) => runtime()?.block_on(enroll.run(&place.home()?)),
+        Command::Status(status) => status.run(&place.home()?),
+        Command::Doctor(doctor) => runtime()?.block_on(doctor.run(&place.settings()?)),
+        Command::Config(config) => config.run(place),
+        Command::Backup(backup) => backup.run(place),
+        Command::Logs(logs) => logs.run(place),
+        Command::Upgrade(upgrade) => upgrade.run(place),
+        Command::AddUpgrade(add) => add.run(place),
+        Command::AddBatchUpgrade(add) => add.run(place),
+        Command::PrepareUpgrade(prepare) => prepare.run(place),
+        Command::ShowUpgradeInfo(show) => show.run(place),
+        Command::Version(version) => version.run(place),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     }
 }
 
 /// One thread does everything; a few more only wait for the disk.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().max_blocking_threads(2).build().context("starting the runtime")
+    builder.enable_all().max_blocking_threads(4).build().context("starting the runtime")
 }
 
 fn supervise(place: &Place, args: Vec<OsString>) -> anyhow::Result<ExitCode> {

@@ -4,9 +4,10 @@ use super::{Driver, Message, Stopping};
 use crate::config::Output;
 use crate::host::process::{self, Exit, Node};
 use crate::host::switch;
+use crate::webhook::Kind;
 use crate::{clock, ledger};
 use anyhow::Context;
-use common::machine::{Effect, Event, Ledger};
+use common::machine::{Effect, Event, Ledger, WATCH};
 use common::time::{Span, UnixMs};
 use common::wire::v1::FaultCode;
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl Driver {
                 }
             }
             Effect::Watch { every } => {
-                self.every = every;
+                // A settled node is looked at as often as the settings say.
+                self.every = if every == WATCH { self.parts.settings.health.every } else { every };
                 self.next_probe = self.next_probe.min(Instant::now() + every.to_std());
             }
             Effect::Report => {
@@ -121,6 +123,7 @@ impl Driver {
             Ok(node) => {
                 let pid = node.record.pid;
                 tracing::info!(pid, release = %release.name, digest = %release.digest, "started");
+                self.node_started(pid);
                 self.parts.node = Some(node.clone());
                 self.health = common::wire::v1::NodeHealth::default();
                 self.guard(node);
@@ -164,6 +167,7 @@ impl Driver {
         self.health = common::wire::v1::NodeHealth::default();
         let _ = std::fs::remove_file(self.parts.home.process());
         if let Some(stopping) = self.stopping.take() {
+            self.tell(Kind::NodeStopped, exit.to_string());
             return self.queue.push_back(Event::Stopped(Ok(elapsed(stopping.since))));
         }
         // The chain may have written its plan with its last breath; the machine hears of that first.
@@ -175,7 +179,10 @@ impl Driver {
     pub(super) fn judge_end(&mut self, exit: Exit) {
         match self.ends_with(exit) {
             Some(code) => self.end = Some(End::With(code)),
-            None => self.queue.push_back(Event::Exited { exit: exit.to_string() }),
+            None => {
+                self.crashed(&exit.to_string());
+                self.queue.push_back(Event::Exited { exit: exit.to_string() });
+            }
         }
     }
 }

@@ -135,6 +135,7 @@ impl Driver {
                 .map_err(|e| (format!("{e:#}"), "wemixvisor config set log.filter info".to_owned()))?;
         }
         self.parts.settings = settings;
+        self.judge.set(self.parts.settings.health.clone());
         self.settings_changed();
         let list = |keys: &[String]| keys.join(", ");
         Ok(match (changes.reloadable.is_empty(), changes.needs_restart.is_empty()) {
@@ -181,6 +182,7 @@ impl Driver {
             Restart::OnFailure | Restart::Always => return None,
         };
         if spent && node.restart != Restart::Never {
+            self.tell(crate::webhook::Kind::RestartBudgetSpent, exit.to_string());
             tracing::error!(restarts = self.machine.restarts(), %exit, "the restart budget is spent; ending with the node's exit code");
         } else {
             tracing::info!(%exit, "the node ended; ending with its exit code");
@@ -194,6 +196,13 @@ impl Driver {
             work.abort();
         }
         self.waiting_start = None;
+        let why = match &end {
+            End::Told => "told to by a signal",
+            End::Stop(_) => "told to stop",
+            End::With(_) => "the node ended",
+            End::Replace => "replaced by another agent",
+        };
+        self.last_words(why).await;
         let reply = match end {
             End::With(code) => return Ok(ExitCode::from(code)),
             End::Replace => return Err(self.become_successor()),

@@ -2,6 +2,7 @@
 mod control;
 mod effects;
 mod ending;
+mod events;
 mod plans;
 mod prepare;
 
@@ -11,14 +12,17 @@ pub use plans::{Pending, PlanReason, PlanWait};
 
 use crate::clock;
 use crate::config::{Flags, Settings};
+use crate::health::Judge;
 use crate::home::Home;
 use crate::host::backup::Backup;
 use crate::host::disk;
 use crate::host::process::{Exit, Node};
 use crate::host::verify::ChainId;
+use crate::metrics::Counters;
 use crate::probe::{Look, Prober};
 use crate::sync::coordinator::Coordinator;
 use crate::sync::{Arrived, Contact};
+use crate::webhook;
 use common::id::NodeName;
 use common::machine::{Event, Found, Ledger, Machine, Probe, WATCH};
 use common::manifest::TrustRoot;
@@ -63,6 +67,10 @@ pub struct Parts {
     pub coordinator: Option<Arc<Coordinator>>,
     /// How it stands with it.
     pub contact: Arc<Mutex<Contact>>,
+    /// Counted for metrics.
+    pub counters: Arc<Counters>,
+    /// Tells events, where somebody wants them.
+    pub teller: Option<webhook::Sender>,
     /// Asks the node.
     pub prober: Prober,
     /// The node process found.
@@ -114,6 +122,10 @@ pub struct Driver {
     end: Option<End>,
     /// Whether this agent replaced `current`.
     switched: bool,
+    judge: Judge,
+    judged_at: UnixMs,
+    disk_low: bool,
+    next_rotation: Instant,
     plans: Plans,
     next_poll: Instant,
     /// Backups without digests yet.
@@ -130,6 +142,7 @@ impl Driver {
     /// [`crate::ledger::LedgerError`] when the first step cannot be written down.
     pub fn boot(parts: Parts, mut ledger: Ledger, found: Found) -> anyhow::Result<(Driver, Outlets)> {
         let plans = Plans::at_boot(&parts, &mut ledger);
+        let judge = Judge::new(parts.settings.health.clone());
         let machine = Machine::new(ledger.clone());
         let (post, inbox) = mpsc::unbounded_channel();
         let (urgent, urgent_out) = watch::channel(0);
@@ -155,6 +168,10 @@ impl Driver {
             ended: None,
             end: None,
             switched: false,
+            judge,
+            judged_at: clock::now(),
+            disk_low: false,
+            next_rotation: Instant::now(),
             plans,
             next_poll: Instant::now(),
             unsealed: Arc::default(),
@@ -166,6 +183,7 @@ impl Driver {
             tracing::info!(pid = node.record.pid, "adopted the node that runs");
             driver.guard(node.clone());
         }
+        driver.tell(webhook::Kind::AgentStarted, env!("CARGO_PKG_VERSION"));
         driver.queue.push_back(Event::Booted { ledger: Box::new(ledger), found });
         Ok((driver, Outlets { reports: reports_out, urgent: urgent_out }))
     }
@@ -231,6 +249,7 @@ impl Driver {
         if before != after {
             let fault = self.machine.fault().map(|f| f.detail.as_str()).unwrap_or_default();
             tracing::info!(phase = ?after, release = %self.machine.ledger().current.name, fault, "phase");
+            self.phase_changed(before, after);
             self.plan_moved(after);
             if !self.machine.is_committed() {
                 self.seal_backups();
@@ -276,6 +295,7 @@ impl Driver {
     fn tick(&mut self) {
         self.check_stop();
         self.retry_plan();
+        self.keep_house();
         self.queue.push_back(Event::Tick);
     }
 
@@ -307,6 +327,7 @@ impl Driver {
             self.next_probe = Instant::now() + TICK;
         }
         let head = self.health.head().map(|b| b.height);
+        self.judge_health(look.sealing);
         // Which plan is next depends on the head, and comes before what is due at it.
         self.choose_plan(head);
         let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };

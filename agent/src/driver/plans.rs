@@ -3,12 +3,15 @@ use super::{Driver, Parts};
 use crate::clock;
 use crate::config::Settings;
 use crate::home::Home;
-use crate::plan::{self, Applied, Plan, PlanFault, Queue, Watcher};
+use crate::metrics::Counters;
+use crate::plan::{self, Applied, FaultKind, Plan, PlanFault, Queue, Watcher};
+use crate::webhook::Kind;
 use common::machine::{Event, HeightWait, HostPlan, Ledger, Machine};
 use common::release::{Digest, ReleaseRef};
 use common::time::{Span, UnixMs};
 use common::wire::v1::{AgentPhase, Direction, FaultCode, Goal, Limits};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
 
 /// A plan whose release could not be fetched is tried again after this long.
 const TRY_AGAIN_AFTER: Span = Span::mins(5);
@@ -123,6 +126,10 @@ impl Driver {
         {
             for fault in queue.faults.iter().filter(|f| !self.plans.queue.faults.contains(f)) {
                 tracing::warn!(path = %fault.path.display(), "{fault}");
+                if fault.kind != FaultKind::NotYet {
+                    Counters::bump(&self.parts.counters.plan_faults);
+                    self.tell(Kind::PlanFault, fault.to_string());
+                }
             }
             self.plans.queue = queue;
             self.plans.applied = Applied::read(&self.parts.home);
@@ -147,6 +154,8 @@ impl Driver {
             let height = plan.height.map_or("at once".to_owned(), |h| h.to_string());
             tracing::info!(plan = plan.title, height, source = %plan.source, followed, "the next plan of this host");
         }
+        let height = next.as_ref().and_then(|p| p.height).unwrap_or(0);
+        self.parts.counters.upgrade_height.store(height, Ordering::Relaxed);
         self.plans.in_hand = next;
         if order != self.machine.ledger().plan {
             self.plans.failed_at = None;

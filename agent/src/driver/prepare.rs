@@ -7,6 +7,7 @@ use crate::host::backup::{self, Backup};
 use crate::host::download::{Order, Stager};
 use crate::host::{fetch, files, hooks, preflight};
 use crate::plan::{self, Plan};
+use crate::webhook::{self, Kind};
 use common::machine::{Event, StagedRelease};
 use common::manifest::Manifest;
 use common::release::{InstalledRelease, ReleaseRef};
@@ -14,6 +15,8 @@ use common::time::Span;
 use common::wire::v1::{Fault, FaultCode};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Driver {
     /// Fetches and verifies a release, from the coordinator's mirror or from where a plan of this host says.
@@ -82,11 +85,20 @@ impl Driver {
         let plan = self.plan_of_target().cloned();
         let height = plan.as_ref().and_then(|p| p.height).or(ledger.activation_height);
         let unsealed = Arc::clone(&self.unsealed);
+        let (counters, teller) = (Arc::clone(&self.parts.counters), self.parts.teller.clone());
         self.begin(async move {
             tokio::time::sleep(settings.node.restart_delay.to_std()).await;
             let done = async {
-                if let Some(made) = back_up(&home, &settings, &release, meta).await? {
-                    tracing::info!(backup = made.name(), "backed up");
+                let began = Instant::now();
+                let made = back_up(&home, &settings, &release, meta).await.inspect_err(|fault| {
+                    counters.backup_failed_ms.store(clock::now().0, Ordering::Relaxed);
+                    tell(teller.as_ref(), Kind::BackupFailed, &fault.detail);
+                })?;
+                if let Some(made) = made {
+                    let took = Span(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+                    tracing::info!(backup = made.name(), %took, "backed up");
+                    counters.backed_up(clock::now(), made.manifest().totals.bytes, took);
+                    tell(teller.as_ref(), Kind::BackupDone, &made.name());
                     if let Ok(mut waiting) = unsealed.lock() {
                         waiting.push(made);
                     }
@@ -119,6 +131,12 @@ impl Driver {
             }
             prune(&settings.dir, settings.keep, settings.max_age);
         });
+    }
+}
+
+fn tell(teller: Option<&webhook::Sender>, kind: Kind, detail: &str) {
+    if let Some(teller) = teller {
+        teller.tell(webhook::Event::new(kind, detail));
     }
 }
 

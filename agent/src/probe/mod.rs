@@ -5,9 +5,9 @@ mod rpc;
 mod sealing;
 
 pub use rpc::ProbeError;
-pub use sealing::Sealing;
 
 use crate::clock;
+use crate::health::Sealing;
 use crate::host::verify::ChainId;
 use common::chain::{BlockRoots, Fork, Hash32};
 use common::time::UnixMs;

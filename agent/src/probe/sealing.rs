@@ -1,8 +1,9 @@
 //! Whether the node seals blocks (WBFT). Block N+1 says who sealed block N: the seals in N itself are only the
 //! first that made a quorum, those of the others come with the next block.
 use super::rpc::{ProbeError, Rpc};
+use crate::health::Sealing;
 use common::chain::Address;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use std::collections::VecDeque;
 
@@ -12,19 +13,6 @@ const WINDOW: usize = 32;
 const AT_ONCE: u64 = 8;
 /// The validators are asked for again after so many blocks.
 const SET_EVERY: u64 = 32;
-
-/// What the consensus shows of this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealing {
-    /// Whether it may seal.
-    pub validator: bool,
-    /// Blocks looked at, at most 32, the newest.
-    pub window: u32,
-    /// How many of them carry its seal.
-    pub seen: u32,
-    /// Height of the newest block seen with its seal since the process was started.
-    pub last_height: Option<u64>,
-}
 
 /// What is remembered from look to look.
 #[derive(Debug, Clone, Default)]
