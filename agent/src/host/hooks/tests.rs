@@ -200,3 +200,16 @@ fn what_is_missing_or_escapes_is_refused_before_anything_is_stopped() {
     place.settings.node_command = true;
     assert!(check(&place.home, &place.settings, &name()).unwrap_err().detail.contains("bin/geth"));
 }
+
+#[tokio::test]
+async fn what_an_agent_that_died_left_of_a_hook_is_ended_first() {
+    let mut place = Place::new();
+    place.own(0o755, "echo ran > said");
+    let lock = crate::host::lock::for_node(&place.home.root().join("hook.lock")).unwrap();
+    let mut left = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    drop(lock);
+    place.run().await.unwrap();
+    assert_eq!(place.said("said"), "ran\n");
+    let status = left.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+}
