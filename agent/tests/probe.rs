@@ -31,6 +31,7 @@ enum Manner {
 /// A node that says what it is told to.
 struct Chain {
     head: Value,
+    syncing: Value,
     validators: Option<Vec<&'static str>>,
     /// Blocks below this carry the node's seal.
     sealed_below: u64,
@@ -44,6 +45,7 @@ type Shared = Arc<Mutex<Chain>>;
 fn chain(head: u64) -> Shared {
     Arc::new(Mutex::new(Chain {
         head: json!(format!("0x{head:x}")),
+        syncing: json!(false),
         validators: None,
         sealed_below: 0,
         manner: Manner::Proper,
@@ -72,7 +74,7 @@ impl Chain {
         let result = match method {
             "eth_getBlockByNumber" => self.block(param),
             "eth_chainId" => json!("0x539"),
-            "eth_syncing" => json!(false),
+            "eth_syncing" => self.syncing.clone(),
             "net_peerCount" => json!("0x4"),
             "web3_clientVersion" => json!("Gstable/v1"),
             "admin_nodeInfo" => json!({"protocols": {"eth": {"config": {"bohoBlock": 9}}}}),
@@ -238,8 +240,30 @@ async fn one_connection_facts_once_and_known_blocks_never_again() {
         assert_eq!(chain.count(once), 1, "{once}");
     }
     assert_eq!(chain.count("eth_getBlockByNumber latest"), 3);
+    assert_eq!((chain.count("net_peerCount"), chain.count("eth_syncing")), (1, 1), "they change slowly");
     // Genesis, the seven before the first head, and the one between the two heads.
     assert_eq!(chain.count("eth_getBlockByNumber 0x"), 9, "{:?}", chain.asked);
+}
+
+#[tokio::test]
+async fn a_node_that_syncs_is_asked_every_time_until_it_does_not() {
+    let chain = chain(20);
+    chain.lock().unwrap().validators = Some(vec![OWN]);
+    chain.lock().unwrap().syncing = json!({"currentBlock": "0x14", "highestBlock": "0x99"});
+    let server = over_http(&chain).await;
+    let mut prober = prober(&server);
+    for _ in 0..2 {
+        let look = prober.look(7).await;
+        assert_eq!((look.health.syncing, look.sealing), (Some(true), None));
+    }
+    chain.lock().unwrap().syncing = json!(false);
+    let look = prober.look(7).await;
+    assert_eq!(look.health.syncing, Some(false));
+    assert!(look.sealing.is_some_and(|s| s.validator));
+    chain.lock().unwrap().syncing = json!({"currentBlock": "0x14", "highestBlock": "0x99"});
+    for known in [false, false, true] {
+        assert_eq!(prober.look(7).await.health.syncing, Some(known));
+    }
 }
 
 #[tokio::test]

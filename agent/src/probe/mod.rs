@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 /// Newest blocks told to the coordinator.
 const RECENT: usize = 8;
+/// Peers and syncing are asked for in every so many looks, while the node says that it does not sync.
+const SLOW_EVERY: u32 = 3;
 
 /// The node's RPC, and what was learnt from the process that runs now. A clone connects by itself.
 #[derive(Debug, Clone)]
@@ -32,7 +34,16 @@ pub struct Prober {
     first_head: Option<u64>,
     head_advanced_at: Option<UnixMs>,
     recent: Vec<BlockRoots>,
+    slow: Slow,
     sealing: Watch,
+}
+
+/// What changes slowly, as it was said last.
+#[derive(Debug, Clone, Default)]
+struct Slow {
+    peers: Option<u32>,
+    syncing: Option<bool>,
+    looks_left: u32,
 }
 
 /// One look at the node.
@@ -73,6 +84,7 @@ impl Prober {
             first_head: None,
             head_advanced_at: None,
             recent: Vec::new(),
+            slow: Slow::default(),
             sealing: Watch::default(),
         })
     }
@@ -92,17 +104,19 @@ impl Prober {
             Ok(head) => head,
             Err(error) => {
                 tracing::debug!(%error, "the node does not answer");
+                self.slow = Slow::default();
                 return Look::default();
             }
         };
         self.learn().await;
         self.note_head(head.0.height);
         self.follow(head).await;
-        let peers = self.rpc.ask::<String>("net_peerCount", json!([])).await.ok();
-        let syncing = self.rpc.ask::<Value>("eth_syncing", json!([])).await.ok().map(|s| s != false);
+        self.ask_slow().await;
         let sealing = match self.recent.last() {
             // A node that catches up passes blocks that others sealed long ago.
-            Some(head) if syncing == Some(false) => self.sealing.look(&mut self.rpc, head.height).await,
+            Some(head) if self.slow.syncing == Some(false) => {
+                self.sealing.look(&mut self.rpc, head.height).await
+            }
             _ => self.sealing.state(),
         };
         let head = self.recent.last().map(|b| b.height);
@@ -112,8 +126,8 @@ impl Prober {
             genesis_hash: self.chain.map(|c| c.genesis_hash),
             recent: self.recent.clone(),
             head_advanced_at: self.head_advanced_at,
-            peers: peers.and_then(|p| u32::try_from(quantity(&p)?).ok()),
-            syncing,
+            peers: self.slow.peers,
+            syncing: self.slow.syncing,
             client_version: self.client_version.clone(),
             forks: self.forks.clone(),
             disk_free_bytes: None,
@@ -130,7 +144,21 @@ impl Prober {
         self.first_head = None;
         self.head_advanced_at = None;
         self.recent.clear();
+        self.slow = Slow::default();
         self.sealing = Watch::default();
+    }
+
+    /// Peers and syncing. What is not answered is unknown, and asked for again in the next look.
+    async fn ask_slow(&mut self) {
+        if self.slow.looks_left > 0 {
+            self.slow.looks_left -= 1;
+            return;
+        }
+        let peers = self.rpc.ask::<String>("net_peerCount", json!([])).await.ok();
+        let peers = peers.and_then(|p| u32::try_from(quantity(&p)?).ok());
+        let syncing = self.rpc.ask::<Value>("eth_syncing", json!([])).await.ok().map(|s| s != false);
+        let quiet = peers.is_some_and(|p| p > 0) && syncing == Some(false);
+        self.slow = Slow { peers, syncing, looks_left: if quiet { SLOW_EVERY - 1 } else { 0 } };
     }
 
     /// The newest block and the hash of its parent. A head that cannot be read is unknown, not height 0.
