@@ -195,7 +195,7 @@ fn prepare_upgrade_looks_for_the_next_or_the_named_plan() {
     assert_eq!(said(&host.run(&["prepare-upgrade"])), "No active upgrade plan found\n");
     host.write("data/upgrade-info.json", r#"{"name":"V2","height":"49"}"#);
     let error = failed(&host.run(&["prepare-upgrade"]));
-    assert!(error.contains("v2") && error.contains("downloads are not allowed"), "{error}");
+    assert!(error.contains("v2") && error.contains("add-upgrade"), "{error}");
     host.write("cosmovisor/upgrades/v2/bin/geth", "v2");
     let out = said(&host.run(&["prepare-upgrade"]));
     assert!(out.contains(&host::digest("v2")), "{out}");

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description as form;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -53,7 +53,9 @@ pub fn change(filter: &str) -> anyhow::Result<()> {
 }
 
 fn targets(filter: &str) -> anyhow::Result<Targets> {
-    filter.parse().with_context(|| {
+    let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    let parsed = filter.split(',').all(known).then(|| filter.parse().ok()).flatten();
+    parsed.with_context(|| {
         format!("{filter:?} is no log filter: a level, or pairs of module=level with commas between")
     })
 }

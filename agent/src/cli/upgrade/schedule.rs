@@ -126,14 +126,15 @@ pub(super) fn ensure_there(host: &Host, plan: &Plan) -> anyhow::Result<()> {
     if binary::is_there(&target) {
         return Ok(());
     }
-    anyhow::ensure!(
-        is_fetchable(&plan.info),
-        "there is no executable {} and the plan does not say where to fetch it for {}; \
-         `wemixvisor add-upgrade {} FILE` adds it",
-        target.display(),
-        platform(),
-        plan.title
-    );
+    let named = !plan.info.trim().is_empty();
+    if let Err(why) = fetchable(&plan.info) {
+        let title = &plan.title;
+        let why = if named { why } else { "the plan does not say where to fetch it".to_owned() };
+        anyhow::bail!(
+            "there is no executable {}: {why}; `wemixvisor add-upgrade {title} FILE` adds it",
+            target.display()
+        );
+    }
     anyhow::ensure!(
         host.settings.download.allowed,
         "there is no executable {} and downloads are not allowed; set [download] allowed, \
@@ -146,11 +147,14 @@ pub(super) fn ensure_there(host: &Host, plan: &Plan) -> anyhow::Result<()> {
 
 /// Whether a plan says where its executable for this platform is: in itself, in a signed manifest, or at an
 /// address.
-fn is_fetchable(info: &str) -> bool {
-    match parse_info(info).and_then(|files| validate(&files).map(|()| files)) {
-        Ok(PlanFiles::Binaries { urls, .. }) => urls.contains_key(&platform()) || urls.contains_key("any"),
-        Ok(PlanFiles::Reference(_) | PlanFiles::Manifest { .. }) => true,
-        Err(_) => false,
+fn fetchable(info: &str) -> Result<(), String> {
+    let files =
+        parse_info(info).and_then(|files| validate(&files).map(|()| files)).map_err(|e| e.to_string())?;
+    match files {
+        PlanFiles::Binaries { urls, .. } if !urls.contains_key(&platform()) && !urls.contains_key("any") => {
+            Err(format!("the plan names no executable for {}", platform()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -161,13 +165,13 @@ mod tests {
     #[test]
     fn where_an_executable_can_be_fetched() {
         let of = |platform: &str| format!(r#"{{"binaries":{{"{platform}":"https://a/b"}}}}"#);
-        assert!(is_fetchable(&of(&platform())) && is_fetchable(&of("any")));
-        assert!(is_fetchable(
-            r#"{"manifest":"https://a/b","sha256":"0000000000000000000000000000000000000000000000000000000000000000"}"#
-        ));
-        assert!(is_fetchable("https://example.org/plan.json?checksum=sha256:00"));
+        assert!(fetchable(&of(&platform())).is_ok() && fetchable(&of("any")).is_ok());
+        let manifest = r#"{"manifest":"https://a/b","sha256":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
+        assert_eq!(fetchable(manifest), Ok(()));
+        let reference = format!("https://example.org/plan.json?checksum=sha256:{}", "00".repeat(32));
+        assert_eq!(fetchable(&reference), Ok(()));
         for info in ["", "{}", "text", &of("plan9/mips"), r#"{"binaries":{"any":5}}"#, r#"{"binaries":[]}"#] {
-            assert!(!is_fetchable(info), "{info}");
+            assert!(fetchable(info).is_err(), "{info}");
         }
     }
 }
