@@ -334,3 +334,26 @@ fn skipped_heights_leave_the_node_running() {
     wait("the height", || host.status()?.report.health.head().filter(|b| b.height > 115).map(drop));
     assert!(alive(pid) && host.count("term") == 0 && host.status().unwrap().plan.is_none());
 }
+
+#[test]
+fn plans_from_before_a_fleets_upgrade_are_of_the_past() {
+    let fleet = Fleet::start();
+    let mut host = Host::new(&json!({"version": "1.0.0"}));
+    host.settings_and(Some(&fleet), "stop", "20s", "[upgrade]\npoll = \"50ms\"\n");
+    host.add("older", &json!({"version": "0.9.0"}));
+    host.plan(r#"{"name":"older","height":101}"#);
+    host.start();
+    host.healthy();
+    wait("the height", || host.status()?.report.health.head().filter(|b| b.height > 101).map(drop));
+    let v2 = fleet.publish(&support::release::Release::new("v2", 2, &json!({"version": "2.0.0"})), &[0, 1]);
+    fleet.order(&v2, fleet.switch());
+    host.runs("v2");
+    host.signal_agent("TERM");
+    assert_eq!(host.agent_ends(), Some(0));
+    // It leaves the fleet; the plan file of old is still there.
+    host.plan_settings("");
+    host.start();
+    let pid = host.healthy();
+    assert!(host.status().unwrap().plan.is_none(), "{:?}", host.status().unwrap().plan);
+    assert!(alive(pid) && host.current() == "v2" && host.count("started 0.9.0") == 0);
+}

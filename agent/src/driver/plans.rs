@@ -38,7 +38,7 @@ impl Plans {
             tracing::warn!(path = %fault.path.display(), "{fault}");
         }
         let mut plans =
-            Plans { watcher, queue, applied: Applied::read(home), in_hand: None, failed_at: None };
+            Plans { watcher, queue, applied: applied(home, ledger), in_hand: None, failed_at: None };
         let in_ledger = ledger.plan.as_ref().and_then(|stored| {
             let same = |p: &&Plan| host_plan(home, settings, p).release == stored.release;
             plans.queue.plans.iter().find(same).cloned()
@@ -51,7 +51,7 @@ impl Plans {
             && ledger.plan.as_ref().is_some_and(|p| ledger.current_manifest == Some(p.release.manifest));
         if let Some(plan) = in_ledger.filter(|_| came) {
             // The agent died between the end of the upgrade and the note of it.
-            plans.note(parts, &plan, ledger.head);
+            plans.note(parts, &plan, ledger);
         }
         let next = plans.queue.next(&plans.applied, ledger.head, &settings.upgrade.skip_heights).cloned();
         ledger.plan = next.as_ref().filter(|_| followed(parts)).map(|p| host_plan(home, settings, p));
@@ -60,11 +60,11 @@ impl Plans {
     }
 
     /// Writes down that a plan has come.
-    fn note(&mut self, parts: &Parts, plan: &Plan, head: Option<u64>) {
-        if let Err(error) = plan::applied(&parts.home, &parts.settings, plan, head) {
+    fn note(&mut self, parts: &Parts, plan: &Plan, ledger: &Ledger) {
+        if let Err(error) = plan::applied(&parts.home, &parts.settings, plan, ledger.head) {
             tracing::error!(%error, plan = plan.title, "the plan came, but that could not be written down");
         }
-        self.applied = Applied::read(&parts.home);
+        self.applied = applied(&parts.home, ledger);
     }
 
     pub(super) fn faults(&self) -> &[PlanFault] {
@@ -132,7 +132,7 @@ impl Driver {
                 }
             }
             self.plans.queue = queue;
-            self.plans.applied = Applied::read(&self.parts.home);
+            self.plans.applied = applied(&self.parts.home, self.machine.ledger());
         }
         self.choose_plan(None);
     }
@@ -194,8 +194,7 @@ impl Driver {
     }
 
     pub(super) fn plan_came(&mut self, plan: &Plan) {
-        let head = self.machine.ledger().head;
-        self.plans.note(&self.parts, plan, head);
+        self.plans.note(&self.parts, plan, self.machine.ledger());
     }
 
     /// Tries again what failed for a reason that may have passed.
@@ -228,6 +227,16 @@ impl Driver {
         let source = plan.source.to_string();
         Some(Pending { name: plan.title.clone(), height: plan.height, source, waits })
     }
+}
+
+/// Where this host stands. A release that came by a coordinator has no applied plan; what was planned below the
+/// height at which it came is of the past all the same.
+fn applied(home: &Home, ledger: &Ledger) -> Applied {
+    let mut applied = Applied::read(home);
+    if applied.title.is_none() {
+        applied.height = applied.height.max(ledger.switched_at);
+    }
+    applied
 }
 
 /// Whether plans of this host are followed: in a fleet the fleet decides.

@@ -71,6 +71,9 @@ pub struct Ledger {
     /// Manifest of `previous`; `None` for a release that came without one.
     #[serde(default)]
     pub previous_manifest: Option<Digest>,
+    /// The head when `current` was switched to; plans below it are of the past.
+    #[serde(default)]
+    pub switched_at: Option<u64>,
     /// Highest head the node ever told, as of the last write. `None` means unknown, never zero.
     #[serde(default)]
     pub head: Option<u64>,
@@ -114,6 +117,7 @@ impl Ledger {
             current_activation_height: None,
             current_irreversible: false,
             previous_manifest: None,
+            switched_at: None,
             head: None,
             clock_ahead_ms: 0,
             fault: None,

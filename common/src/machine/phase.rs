@@ -159,6 +159,7 @@ impl Machine {
             return;
         }
         let old = std::mem::replace(&mut ledger.current, destination);
+        ledger.switched_at = ledger.head.filter(|_| ledger.direction == Direction::Forward);
         match ledger.direction {
             Direction::Forward => {
                 ledger.previous = Some(old);
