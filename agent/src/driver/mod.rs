@@ -2,6 +2,7 @@
 mod control;
 mod effects;
 mod ending;
+mod fuse;
 mod plans;
 mod prepare;
 
@@ -26,6 +27,7 @@ use common::release::InstalledRelease;
 use common::time::{Span, UnixMs};
 use common::wire::v1::{NodeHealth, SyncRequest};
 use ending::{End, Signals};
+use fuse::Fuse;
 use plans::Plans;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -89,7 +91,8 @@ enum Message {
 
 /// A stop that is under way.
 struct Stopping {
-    since: UnixMs,
+    /// Time since boot.
+    since: Span,
     kill_at: Instant,
     killed: Option<Instant>,
 }
@@ -114,6 +117,7 @@ pub struct Driver {
     end: Option<End>,
     /// Whether this agent replaced `current`.
     switched: bool,
+    fuse: Fuse,
     plans: Plans,
     next_poll: Instant,
     /// Backups without digests yet.
@@ -155,6 +159,7 @@ impl Driver {
             ended: None,
             end: None,
             switched: false,
+            fuse: Fuse::of_environment(),
             plans,
             next_poll: Instant::now(),
             unsealed: Arc::default(),
@@ -223,8 +228,12 @@ impl Driver {
     async fn drain(&mut self) -> anyhow::Result<()> {
         let before = self.machine.phase();
         while let Some(event) = self.queue.pop_front() {
-            for effect in self.machine.step(clock::now(), event) {
+            let effects = self.machine.step(clock::steady(), event);
+            self.fuse.before(&effects);
+            for effect in effects {
+                let name = self.fuse.name(&effect);
                 self.carry_out(effect).await?;
+                self.fuse.after(name);
             }
         }
         let after = self.machine.phase();
@@ -323,13 +332,13 @@ fn request(parts: &Parts, machine: &Machine, health: NodeHealth) -> SyncRequest 
         node: parts.name.clone(),
         generation: machine.ledger().instruction.generation,
         hold: false,
-        report: machine.report(clock::now(), env!("CARGO_PKG_VERSION"), health),
+        report: machine.report(clock::steady(), env!("CARGO_PKG_VERSION"), health),
     }
 }
 
 async fn until(at: Option<UnixMs>) {
     match at {
-        Some(at) => tokio::time::sleep(at.since(clock::now()).to_std()).await,
+        Some(at) => tokio::time::sleep(at.since(clock::steady()).to_std()).await,
         None => std::future::pending().await,
     }
 }
