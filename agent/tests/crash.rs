@@ -18,6 +18,11 @@ fn killed_in(phase: AgentPhase) {
     let fleet = Fleet::start();
     let mut host = Host::new(&json!({"version": "1.0.0", "flush_ms": 500}));
     host.settings(Some(&fleet), "leave", "20s");
+    if phase == AgentPhase::Preparing {
+        // Long enough to be hit.
+        host.settings_and(Some(&fleet), "leave", "20s", "[hooks]\npre_upgrade = \"pre.sh\"\n");
+        std::fs::write(host.root().join("pre.sh"), "#!/bin/sh\nsleep 0.5\n").unwrap();
+    }
     host.start();
     host.healthy();
     let release = release();
@@ -73,6 +78,11 @@ fn ready() {
 #[test]
 fn stopping() {
     killed_in(AgentPhase::Stopping);
+}
+
+#[test]
+fn preparing() {
+    killed_in(AgentPhase::Preparing);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `wemixvisor status`: asks the running agent; without one it tells what is written down.
 use crate::ask::{AskError, ask};
-use crate::clock;
 use crate::driver::{Answer, Pending, PlanReason, PlanWait, Request, Status};
 use crate::home::Home;
 use crate::host::launch::Record;
@@ -75,7 +74,8 @@ impl StatusArgs {
 }
 
 fn running(status: &Status) -> Vec<(&'static str, String)> {
-    let (report, now) = (&status.report, clock::now());
+    // The agent tells its times by its own clock.
+    let (report, now) = (&status.report, status.report.at);
     let node = match &report.process {
         ProcessState::Stopped => "stopped".to_owned(),
         ProcessState::Running { pid, since } => format!("process {pid}, up {}", whole(now.since(*since))),

@@ -8,7 +8,7 @@ use crate::webhook::Kind;
 use crate::{clock, ledger};
 use anyhow::Context;
 use common::machine::{Effect, Event, Ledger, WATCH};
-use common::time::{Span, UnixMs};
+use common::time::Span;
 use common::wire::v1::FaultCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ impl Driver {
             }
             Effect::Start { release, not_before } => {
                 self.waiting_start = Some((release, not_before));
-                if not_before <= clock::now() {
+                if not_before <= clock::steady() {
                     self.start_now().await;
                 }
             }
@@ -93,9 +93,9 @@ impl Driver {
             let fault = clock::fault(FaultCode::StopFailed, detail);
             return self.queue.push_back(Event::Stopped(Err(fault)));
         }
-        let since = node.record.stopping.unwrap_or_else(clock::now);
+        let since = node.record.stopping_from.unwrap_or_else(clock::since_boot);
         // After a crash of the agent the node has the rest of its time, not all of it again.
-        let left = within.as_ms().saturating_sub(clock::now().since(since).as_ms());
+        let left = within.as_ms().saturating_sub(elapsed(since).as_ms());
         let kill_at = Instant::now() + Duration::from_millis(left);
         self.stopping = Some(Stopping { since, kill_at, killed: None });
     }
@@ -187,6 +187,6 @@ impl Driver {
     }
 }
 
-fn elapsed(since: UnixMs) -> Span {
-    clock::now().since(since)
+fn elapsed(since_boot: Span) -> Span {
+    Span(clock::since_boot().0.saturating_sub(since_boot.0))
 }

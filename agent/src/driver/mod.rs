@@ -3,6 +3,7 @@ mod control;
 mod effects;
 mod ending;
 mod events;
+mod fuse;
 mod plans;
 mod prepare;
 
@@ -30,6 +31,7 @@ use common::release::InstalledRelease;
 use common::time::{Span, UnixMs};
 use common::wire::v1::{NodeHealth, SyncRequest};
 use ending::{End, Signals};
+use fuse::Fuse;
 use plans::Plans;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -97,7 +99,8 @@ enum Message {
 
 /// A stop that is under way.
 struct Stopping {
-    since: UnixMs,
+    /// Time since boot.
+    since: Span,
     kill_at: Instant,
     killed: Option<Instant>,
 }
@@ -126,6 +129,7 @@ pub struct Driver {
     judged_at: UnixMs,
     disk_low: bool,
     next_rotation: Instant,
+    fuse: Fuse,
     plans: Plans,
     next_poll: Instant,
     /// Backups without digests yet.
@@ -172,6 +176,7 @@ impl Driver {
             judged_at: clock::now(),
             disk_low: false,
             next_rotation: Instant::now(),
+            fuse: Fuse::of_environment(),
             plans,
             next_poll: Instant::now(),
             unsealed: Arc::default(),
@@ -241,8 +246,12 @@ impl Driver {
     async fn drain(&mut self) -> anyhow::Result<()> {
         let before = self.machine.phase();
         while let Some(event) = self.queue.pop_front() {
-            for effect in self.machine.step(clock::now(), event) {
+            let effects = self.machine.step(clock::steady(), event);
+            self.fuse.before(&effects);
+            for effect in effects {
+                let name = self.fuse.name(&effect);
                 self.carry_out(effect).await?;
+                self.fuse.after(name);
             }
         }
         let after = self.machine.phase();
@@ -344,13 +353,13 @@ fn request(parts: &Parts, machine: &Machine, health: NodeHealth) -> SyncRequest 
         node: parts.name.clone(),
         generation: machine.ledger().instruction.generation,
         hold: false,
-        report: machine.report(clock::now(), env!("CARGO_PKG_VERSION"), health),
+        report: machine.report(clock::steady(), env!("CARGO_PKG_VERSION"), health),
     }
 }
 
 async fn until(at: Option<UnixMs>) {
     match at {
-        Some(at) => tokio::time::sleep(at.since(clock::now()).to_std()).await,
+        Some(at) => tokio::time::sleep(at.since(clock::steady()).to_std()).await,
         None => std::future::pending().await,
     }
 }

@@ -187,7 +187,7 @@ impl Driver {
                         FaultCode::ArtifactUnavailable | FaultCode::ManifestUnavailable | FaultCode::DiskFull
                     )
                 });
-                self.plans.failed_at = passing.then(clock::now);
+                self.plans.failed_at = passing.then(clock::steady);
             }
             _ => {}
         }
@@ -200,7 +200,7 @@ impl Driver {
     /// Tries again what failed for a reason that may have passed.
     pub(super) fn retry_plan(&mut self) {
         let Some(at) = self.plans.failed_at else { return };
-        if clock::now().since(at) >= TRY_AGAIN_AFTER {
+        if clock::steady().since(at) >= TRY_AGAIN_AFTER {
             self.plans.failed_at = None;
             self.queue.push_back(Event::Forgiven);
         }

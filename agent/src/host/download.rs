@@ -136,7 +136,7 @@ impl Stager {
             trust: self.trust.clone(),
             highest_sequence: order.highest_sequence,
             chain,
-            now: UnixMs(clock::now().0.saturating_add_signed(order.clock_ahead_ms)),
+            now: UnixMs(clock::steady().0.saturating_add_signed(order.clock_ahead_ms)),
             variant: self.variant.clone(),
         };
         let (manifest, artifact) = verify::manifest(&bytes, &signatures, &order.release, &host)?;

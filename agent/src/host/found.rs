@@ -98,6 +98,7 @@ fn unrecorded(home: &Home) -> Option<Node> {
         script: false,
         cgroup: None,
         stopping: None,
+        stopping_from: None,
         asked: false,
     };
     Node::watch(record).ok()

@@ -7,7 +7,7 @@
 use super::{cgroup, files, proc};
 use crate::clock;
 use common::release::Digest;
-use common::time::UnixMs;
+use common::time::{Span, UnixMs};
 use rustix::io::fcntl_dupfd_cloexec;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -66,6 +66,9 @@ pub struct Record {
     /// When it was decided to send its one SIGTERM.
     #[serde(default)]
     pub stopping: Option<UnixMs>,
+    /// The same as time since the machine was started, which nobody sets: what is left of the stop's limit.
+    #[serde(default)]
+    pub stopping_from: Option<Span>,
     /// Whether that was sent.
     #[serde(default)]
     pub asked: bool,
@@ -153,6 +156,7 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
         script: &first == b"#!",
         cgroup: joined(order.cgroup.as_deref()),
         stopping: None,
+        stopping_from: None,
         asked: false,
     };
     record.write(&order.record).map_err(io("writing", &order.record))?;

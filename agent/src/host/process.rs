@@ -113,6 +113,7 @@ impl Node {
             return Ok(());
         }
         self.record.stopping = Some(clock::now());
+        self.record.stopping_from = Some(clock::since_boot());
         self.record.write(&home.process())?;
         self.signal(Signal::TERM);
         self.asked.store(true, Ordering::Relaxed);

@@ -129,7 +129,8 @@ impl Sync {
 
     /// Whether the driver is still there.
     async fn pass_on(&self, response: SyncResponse) -> bool {
-        let now = clock::now();
+        // By the clock that the machine is told the time by.
+        let now = clock::steady();
         let clock_ahead_ms = i64::try_from(i128::from(response.now.0) - i128::from(now.0)).unwrap_or(0);
         if let Ok(mut contact) = self.contact.lock() {
             if contact.error.take().is_some() || contact.answered_at.is_none() {

@@ -1,6 +1,7 @@
 //! A home with a scripted node, and a coordinator in the test.
 #![allow(dead_code, clippy::unwrap_used, reason = "every test file uses a part of it, and fails by panic")]
 pub mod coordinator;
+pub mod life;
 pub mod release;
 
 use agent::driver::Status;
@@ -34,16 +35,22 @@ pub struct Host {
     pub agent: Option<Child>,
     pub port: u16,
     pub extra: Vec<(String, String)>,
+    /// The agent's executable.
+    pub program: PathBuf,
 }
 
 impl Host {
     /// A home whose genesis release behaves as said.
     pub fn new(behaviour: &Value) -> Host {
-        let folder = tempfile::tempdir().unwrap();
+        Host::in_folder(tempfile::tempdir().unwrap(), behaviour)
+    }
+
+    /// As [`Host::new`], in a folder of one's own.
+    pub fn in_folder(folder: tempfile::TempDir, behaviour: &Value) -> Host {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let host = Host { folder, agent: None, port, extra: Vec::new() };
+        let host = Host { folder, agent: None, port, extra: Vec::new(), program: AGENT.into() };
         std::fs::create_dir_all(host.data()).unwrap();
         let binary = host.folder.path().join("install");
         std::fs::write(&binary, release_bytes(behaviour)).unwrap();
@@ -122,8 +129,8 @@ impl Host {
         std::fs::read_to_string(self.data().join("head")).unwrap().parse().unwrap()
     }
 
-    fn prepared(&self) -> Command {
-        let mut command = Command::new(AGENT);
+    pub fn prepared(&self) -> Command {
+        let mut command = Command::new(&self.program);
         command.env("DAEMON_HOME", self.folder.path()).env("DAEMON_NAME", "geth");
         command.envs(self.extra.iter().map(|(k, v)| (k, v)));
         command
@@ -141,7 +148,7 @@ impl Host {
         self.agent = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
-    fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join("agent.log")
     }
 

@@ -63,7 +63,7 @@ fn host(home: &Home, believed: &Believed<'_>) -> Result<verify::Host, FetchError
         trust: believed.trust.cloned(),
         highest_sequence: ledger.map_or(0, |l| l.highest_sequence),
         chain,
-        now: UnixMs(clock::now().0.saturating_add_signed(ahead)),
+        now: UnixMs(clock::steady().0.saturating_add_signed(ahead)),
         variant: believed.variant.map(str::to_owned),
     })
 }
