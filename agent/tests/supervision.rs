@@ -1,6 +1,11 @@
 //! Alone on a host: one agent, one node, signals, restarts, the command line.
 mod support;
 
+#[path = "supervision/exits.rs"]
+mod exits;
+#[path = "supervision/signals.rs"]
+mod signals;
+
 use serde_json::{Value, json};
 use support::coordinator::Fleet;
 use support::{Host, alive, send, wait};

@@ -61,6 +61,10 @@ pub fn part(mut args: Vec<OsString>) -> Line {
     if detached {
         args.remove(1);
     }
+    if as_cosmovisor && args.len() == 1 {
+        // It helps then, and calls that no error.
+        args.push("help".into());
+    }
     let (own, node) = split(args, as_cosmovisor);
     Line { own, node, as_cosmovisor, detached }
 }

@@ -125,6 +125,11 @@ impl Start {
             println!("already running: agent {}, node {}", status.agent_pid, shown(pid_of(&status)));
             return Ok(ExitCode::SUCCESS);
         }
+        anyhow::ensure!(
+            home.base.is_dir(),
+            "the home {} is no folder\nhint: wemixvisor init EXECUTABLE",
+            home.base.display()
+        );
         let log = home.root().join("agent.log");
         let from = std::fs::metadata(&log).map_or(0, |m| m.len());
         let mut child = spawn(place, &home, &log, node_args)?;
@@ -146,7 +151,13 @@ impl Start {
                 bail!("the agent ended with {ended}\n{}", said_since(&log, from));
             }
             if waiting.over(self.wait) {
-                eprintln!("the agent (process {}) runs, its node not yet; see {}", child.id(), log.display());
+                let fault = status(&home).and_then(|s| s.report.fault);
+                let why = fault.map(|f| format!(": {}", f.detail.escape_debug())).unwrap_or_default();
+                eprintln!(
+                    "the agent (process {}) runs, its node not yet{why}; see {}",
+                    child.id(),
+                    log.display()
+                );
                 return Ok(ExitCode::from(WAITED_TOO_LONG));
             }
             waiting.tick();

@@ -38,6 +38,7 @@ pub(super) struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Signal,
+    user1: Signal,
     user2: Signal,
 }
 
@@ -46,6 +47,7 @@ pub(super) enum Told {
     End,
     Reload,
     Replace,
+    Nothing,
 }
 
 impl Signals {
@@ -55,6 +57,8 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
+            // Without a handler it would end the agent, and the node would be without one.
+            user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
         })
     }
@@ -65,6 +69,7 @@ impl Signals {
             _ = self.interrupt.recv() => Told::End,
             _ = self.quit.recv() => Told::End,
             _ = self.hangup.recv() => Told::Reload,
+            _ = self.user1.recv() => Told::Nothing,
             _ = self.user2.recv() => Told::Replace,
         }
     }
@@ -82,6 +87,7 @@ impl Driver {
                 Ok(_) => self.end = Some(End::Replace),
                 Err(why) => tracing::error!("this agent goes on: {why}"),
             },
+            Told::Nothing => tracing::info!("SIGUSR1 has no meaning here"),
         }
     }
 

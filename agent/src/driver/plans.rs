@@ -9,7 +9,7 @@ use crate::webhook::Kind;
 use common::machine::{Event, HeightWait, HostPlan, Ledger, Machine};
 use common::release::{Digest, ReleaseRef};
 use common::time::{Span, UnixMs};
-use common::wire::v1::{AgentPhase, Direction, FaultCode, Goal, Limits};
+use common::wire::v1::{AgentPhase, Direction, Fault, FaultCode, Goal, Limits};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 
@@ -54,8 +54,18 @@ impl Plans {
             plans.note(parts, &plan, ledger);
         }
         let next = plans.queue.next(&plans.applied, ledger.head, &settings.upgrade.skip_heights).cloned();
+        let there = |plan: &Option<HostPlan>| plan.as_ref().is_some_and(|p| p.present);
+        let was_there = there(&ledger.plan);
         ledger.plan = next.as_ref().filter(|_| followed(parts)).map(|p| host_plan(home, settings, p));
         plans.in_hand = next;
+        if ledger.phase == AgentPhase::Failed && ledger.fault.as_ref().is_some_and(passes) {
+            if there(&ledger.plan) && !was_there {
+                // Put in its place while no agent ran; the failure was that it was not there.
+                ledger.target = None;
+            } else {
+                plans.failed_at = Some(clock::steady());
+            }
+        }
         plans
     }
 
@@ -181,12 +191,7 @@ impl Driver {
         match phase {
             AgentPhase::Done => self.plan_came(&plan),
             AgentPhase::Failed => {
-                let passing = ledger.fault.as_ref().is_some_and(|f| {
-                    matches!(
-                        f.code,
-                        FaultCode::ArtifactUnavailable | FaultCode::ManifestUnavailable | FaultCode::DiskFull
-                    )
-                });
+                let passing = ledger.fault.as_ref().is_some_and(passes);
                 self.plans.failed_at = passing.then(clock::steady);
             }
             _ => {}
@@ -237,6 +242,12 @@ fn applied(home: &Home, ledger: &Ledger) -> Applied {
         applied.height = applied.height.max(ledger.switched_at);
     }
     applied
+}
+
+/// Whether what failed may succeed later without anybody's doing.
+fn passes(fault: &Fault) -> bool {
+    use FaultCode::{ArtifactUnavailable, DiskFull, ManifestUnavailable};
+    matches!(fault.code, ArtifactUnavailable | ManifestUnavailable | DiskFull)
 }
 
 /// Whether plans of this host are followed: in a fleet the fleet decides.

@@ -12,7 +12,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -142,6 +142,7 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
         return Err(LaunchError::Digest { path: order.exe, found, expected: order.digest });
     }
     let checked = file.metadata().map_err(io("looking at", &order.exe))?;
+    executable(&order.exe, &checked);
     let mut first = [0; 2];
     file.rewind().and_then(|()| file.read(&mut first)).map_err(io("reading", &order.exe))?;
     let pid = std::process::id();
@@ -171,6 +172,14 @@ fn launch(order: &str) -> Result<std::convert::Infallible, LaunchError> {
     };
     let _ = std::fs::remove_file(&order.record);
     Err(error)
+}
+
+/// Sets executable bits that are missing, as the incumbents do; where that fails, the exec says so.
+fn executable(path: &Path, found: &std::fs::Metadata) {
+    if rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_err() {
+        let _ =
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(found.mode() & 0o7777 | 0o111));
+    }
 }
 
 /// The control group this process is in now; the session has to do where that fails.

@@ -166,8 +166,10 @@ impl Host {
 
     /// Waits for the end of the agent.
     pub fn agent_ends(&mut self) -> Option<i32> {
-        let mut agent = self.agent.take().unwrap();
-        wait("the end of the agent", || agent.try_wait().unwrap()).code()
+        let agent = self.agent.as_mut().unwrap();
+        let ended = wait("the end of the agent", || agent.try_wait().unwrap());
+        self.agent = None;
+        ended.code()
     }
 
     pub fn status(&self) -> Option<Status> {
