@@ -206,3 +206,18 @@ fn every_message_is_printed_somewhere() {
     assert!(faults.is_empty(), "nobody prints these:\n{}", faults.join("\n"));
     assert!(found > 100, "only {found} messages were found");
 }
+
+#[test]
+fn every_wait_has_a_row() {
+    use agent::driver::PlanReason::{CoordinatorFirst, FailedHere, FleetDecides, Staging};
+    use common::machine::HeightWait;
+    let reasons =
+        [FleetDecides, CoordinatorFirst, FailedHere, Staging].map(|r| serde_json::to_value(r).unwrap());
+    let heights = [HeightWait::HeightAhead { height: 2, head: 1 }, HeightWait::HeadUnknown { height: 2 }];
+    let heights = heights.map(|h| serde_json::to_value(h).unwrap()["reason"].clone());
+    let text = read("docs/operations.md");
+    for code in reasons.iter().chain(&heights) {
+        let code = code.as_str().unwrap();
+        assert!(text.contains(&format!("\n| `{code}` |")), "docs/operations.md has no row for {code}");
+    }
+}
