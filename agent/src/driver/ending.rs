@@ -211,7 +211,11 @@ impl Driver {
         self.last_words(why).await;
         let reply = match end {
             End::With(code) => return Ok(ExitCode::from(code)),
-            End::Replace => return Err(self.become_successor()),
+            End::Replace => {
+                // Whoever asked for it is answered by a task of this runtime, which ends with the exec.
+                tokio::task::yield_now().await;
+                return Err(self.become_successor());
+            }
             End::Told if self.parts.settings.agent.on_exit == OnExit::Leave => {
                 tracing::info!("ending; the node is left running");
                 return Ok(ExitCode::SUCCESS);

@@ -140,6 +140,26 @@ fn a_plan_that_is_due_comes_before_the_first_launch() {
 }
 
 #[test]
+fn a_plan_that_changed_while_no_agent_ran_is_not_waited_for() {
+    let mut staging = boot(true, |_| {}).0;
+    staging.step(T0, planned(plan(1, Some(500), true)));
+    for before in [ready(), staging] {
+        let phase = before.phase();
+        let stored = |plan: Option<HostPlan>| Ledger { plan, ..before.ledger().clone() };
+        let (machine, effects) = Machine::booted(stored(None), found(true), T0);
+        assert_eq!((machine.phase(), machine.ledger().target.clone()), (AgentPhase::Idle, None), "{phase:?}");
+        assert!(!stops(&effects) && !starts(&effects), "{phase:?}: {effects:?}");
+        // Another one is begun anew; the same one is gone on with.
+        for (other, begun) in [(plan(2, Some(900), true), true), (plan(1, Some(500), true), false)] {
+            let (machine, effects) = Machine::booted(stored(Some(other.clone())), found(true), T0);
+            assert_eq!(machine.ledger().target, Some(other.release), "{phase:?}");
+            let stages = effects.iter().any(|e| matches!(e, Effect::Stage { .. }));
+            assert_eq!(stages, begun || phase != AgentPhase::Ready, "{phase:?}: {effects:?}");
+        }
+    }
+}
+
+#[test]
 fn a_launch_that_was_held_for_a_bad_release_happens_all_the_same() {
     let (mut machine, _) = boot(false, |l| {
         l.plan = Some(plan(1, None, true));

@@ -16,23 +16,35 @@ impl Machine {
             AgentPhase::Downloading
             | AgentPhase::Verifying
             | AgentPhase::Staged
-            | AgentPhase::Preflighting => self.resume_staging(now, found, out),
+            | AgentPhase::Preflighting
+                if !self.plan_changed() =>
+            {
+                self.resume_staging(now, found, out);
+            }
             AgentPhase::Stopping => self.resume_stopping(now, found, out),
             AgentPhase::Preparing => self.resume_preparing(now, found, out),
             AgentPhase::Switching => self.resume_switching(now, found, out),
             AgentPhase::Starting | AgentPhase::Probing => self.resume_starting(now, found, out),
-            AgentPhase::Idle | AgentPhase::Ready | AgentPhase::Done | AgentPhase::Failed => {
-                self.resume_running(now, found, out);
-            }
+            // Also what was being staged for a plan that is not there any more.
+            _ => self.resume_running(now, found, out),
         }
+    }
+
+    /// Whether plans changed while no agent ran, so that nobody wants the release in hand any more. A way that is
+    /// walked to its end is walked to its end.
+    fn plan_changed(&self) -> bool {
+        let wanted = self.ledger.plan.as_ref().map(|p| &p.release);
+        let by_plan = self.ledger.instruction.goal == Goal::Run && !self.committed();
+        by_plan && self.ledger.target.as_ref() != wanted
     }
 
     /// The node is wanted: keep the process found, or start `current`.
     fn resume_running(&mut self, now: UnixMs, found: &Found, out: &mut Vec<Effect>) {
         use AgentPhase::{Done, Failed, Idle};
         let at_rest = matches!(self.ledger.phase, Idle | Done | Failed);
-        // A plan that came while no agent ran.
-        let begun = at_rest && self.ledger.instruction.goal == Goal::Run && !self.settled();
+        // A plan that came or went while no agent ran.
+        let begun =
+            (at_rest || self.plan_changed()) && self.ledger.instruction.goal == Goal::Run && !self.settled();
         if begun {
             self.pursue(now, out);
         }
