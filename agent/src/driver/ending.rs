@@ -19,17 +19,20 @@ const AFTER_KILL: Duration = Duration::from_secs(15);
 /// How long a new agent may take to say its version before it is not believed to work.
 const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a client may take to read the last answer of this agent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why the agent ends.
 #[derive(Debug)]
 pub(super) enum End {
     /// A signal: the settings say what becomes of the node.
     Told,
     /// `wemixvisor stop`: the node is stopped whatever the settings say. Answered when it is gone.
-    Stop(oneshot::Sender<Answer>),
+    Stop(oneshot::Sender<Answer>, oneshot::Receiver<()>),
     /// The node ended and is not to be started again.
     With(u8),
-    /// The executable on the disk takes over.
-    Replace,
+    /// The executable on the disk takes over, when whoever asked for it has the answer.
+    Replace(Option<oneshot::Receiver<()>>),
 }
 
 /// The signals an agent listens to.
@@ -79,7 +82,7 @@ impl Driver {
                 Err((why, hint)) => tracing::error!(hint, "the settings stay as they were: {why}"),
             },
             Told::Replace => match self.check_successor() {
-                Ok(_) => self.end = Some(End::Replace),
+                Ok(_) => self.end = Some(End::Replace(None)),
                 Err(why) => tracing::error!("this agent goes on: {why}"),
             },
         }
@@ -90,7 +93,7 @@ impl Driver {
         let done = |detail: &str| Answer::Done { detail: detail.to_owned() };
         let answer = match asked.request {
             Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Stop => return self.end = Some(End::Stop(asked.reply)),
+            Request::Stop => return self.end = Some(End::Stop(asked.reply, asked.written)),
             Request::Restart { force } => self.restart_asked(force),
             Request::Reload => match self.reload() {
                 Ok(detail) => Answer::Done { detail },
@@ -98,7 +101,7 @@ impl Driver {
             },
             Request::Replace => match self.check_successor() {
                 Ok(version) => {
-                    self.end = Some(End::Replace);
+                    self.end = Some(End::Replace(Some(asked.written)));
                     done(&format!("{version} takes over; the node goes on"))
                 }
                 Err(why) => Answer::Refused {
@@ -196,16 +199,19 @@ impl Driver {
         self.waiting_start = None;
         let reply = match end {
             End::With(code) => return Ok(ExitCode::from(code)),
-            End::Replace => return Err(self.become_successor()),
+            End::Replace(written) => {
+                answered(written).await;
+                return Err(self.become_successor());
+            }
             End::Told if self.parts.settings.agent.on_exit == OnExit::Leave => {
                 tracing::info!("ending; the node is left running");
                 return Ok(ExitCode::SUCCESS);
             }
             End::Told => None,
-            End::Stop(reply) => Some(reply),
+            End::Stop(reply, written) => Some((reply, written)),
         };
         let stopped = self.stop_for_good(signals).await;
-        if let Some(reply) = reply {
+        if let Some((reply, written)) = reply {
             let answer = match &stopped {
                 Ok(None) => Answer::Done { detail: "the node was not running".to_owned() },
                 Ok(Some(took)) => Answer::Done { detail: format!("the node stopped after {took}") },
@@ -214,8 +220,7 @@ impl Driver {
                 }
             };
             let _ = reply.send(answer);
-            // The answer is on its way through a task of this runtime.
-            tokio::task::yield_now().await;
+            answered(Some(written)).await;
         }
         stopped?;
         // The stop was asked of the agent, not of the machine: its ledger stays as it is.
@@ -238,7 +243,7 @@ impl Driver {
             tokio::select! {
                 Some(message) = self.inbox.recv() => match message {
                     Message::Gone { pid, exit } => self.gone(pid, exit),
-                    Message::Asked(Asked { request: Request::Status, reply }) => {
+                    Message::Asked(Asked { request: Request::Status, reply, .. }) => {
                         let _ = reply.send(Answer::Status(Box::new(self.status())));
                     }
                     Message::Asked(Asked { reply, .. }) => {
@@ -297,6 +302,13 @@ impl Driver {
             "becoming {}: {error}; the node goes on without an agent",
             self.parts.program.display()
         )
+    }
+}
+
+/// Waits until an answer is out: it is on its way through a task of this runtime, which ends with the process.
+async fn answered(written: Option<oneshot::Receiver<()>>) {
+    if let Some(written) = written {
+        let _ = tokio::time::timeout(ANSWER_WITHIN, written).await;
     }
 }
 
