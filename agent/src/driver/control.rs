@@ -87,6 +87,8 @@ pub struct Status {
 pub(super) struct Asked {
     pub request: Request,
     pub reply: oneshot::Sender<Answer>,
+    /// Ends when the answer was handed to the kernel, or nobody wants it any more.
+    pub written: oneshot::Receiver<()>,
 }
 
 /// Opens the socket in the working folder, which is the home's, and passes on what is asked there.
@@ -109,10 +111,12 @@ pub(super) fn listen(post: mpsc::UnboundedSender<Message>) -> io::Result<()> {
 }
 
 async fn serve(mut stream: UnixStream, post: mpsc::UnboundedSender<Message>) {
+    // Dropped at the end of this task, when the answer is out.
+    let (_written_in, written) = oneshot::channel();
     let answer = match tokio::time::timeout(WITHIN, read(&mut stream)).await {
         Ok(Ok(request)) => {
             let (reply, told) = oneshot::channel();
-            if post.send(Message::Asked(Asked { request, reply })).is_err() {
+            if post.send(Message::Asked(Asked { request, reply, written })).is_err() {
                 return;
             }
             let Ok(answer) = told.await else { return };

@@ -19,17 +19,20 @@ const AFTER_KILL: Duration = Duration::from_secs(15);
 /// How long a new agent may take to say its version before it is not believed to work.
 const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a client may take to read the last answer of this agent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why the agent ends.
 #[derive(Debug)]
 pub(super) enum End {
     /// A signal: the settings say what becomes of the node.
     Told,
     /// `wemixvisor stop`: the node is stopped whatever the settings say. Answered when it is gone.
-    Stop(oneshot::Sender<Answer>),
+    Stop(oneshot::Sender<Answer>, oneshot::Receiver<()>),
     /// The node ended and is not to be started again.
     With(u8),
-    /// The executable on the disk takes over.
-    Replace,
+    /// The executable on the disk takes over, when whoever asked for it has the answer.
+    Replace(Option<oneshot::Receiver<()>>),
 }
 
 /// The signals an agent listens to.
@@ -84,7 +87,7 @@ impl Driver {
                 Err((why, hint)) => tracing::error!(hint, "the settings stay as they were: {why}"),
             },
             Told::Replace => match self.check_successor() {
-                Ok(_) => self.end = Some(End::Replace),
+                Ok(_) => self.end = Some(End::Replace(None)),
                 Err(why) => tracing::error!("this agent goes on: {why}"),
             },
             Told::Nothing => tracing::info!("SIGUSR1 has no meaning here"),
@@ -96,7 +99,7 @@ impl Driver {
         let done = |detail: &str| Answer::Done { detail: detail.to_owned() };
         let answer = match asked.request {
             Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Stop => return self.end = Some(End::Stop(asked.reply)),
+            Request::Stop => return self.end = Some(End::Stop(asked.reply, asked.written)),
             Request::Restart { force } => self.restart_asked(force),
             Request::Reload => match self.reload() {
                 Ok(detail) => Answer::Done { detail },
@@ -104,7 +107,7 @@ impl Driver {
             },
             Request::Replace => match self.check_successor() {
                 Ok(version) => {
-                    self.end = Some(End::Replace);
+                    self.end = Some(End::Replace(Some(asked.written)));
                     done(&format!("{version} takes over; the node goes on"))
                 }
                 Err(why) => Answer::Refused {
@@ -204,27 +207,31 @@ impl Driver {
         self.waiting_start = None;
         let why = match &end {
             End::Told => "told to by a signal",
-            End::Stop(_) => "told to stop",
+            End::Stop(..) => "told to stop",
             End::With(_) => "the node ended",
-            End::Replace => "replaced by another agent",
+            End::Replace(_) => "replaced by another agent",
         };
-        self.last_words(why).await;
+        self.tell(crate::webhook::Kind::AgentEnding, why);
         let reply = match end {
-            End::With(code) => return Ok(ExitCode::from(code)),
-            End::Replace => {
-                // Whoever asked for it is answered by a task of this runtime, which ends with the exec.
-                tokio::task::yield_now().await;
+            End::With(code) => {
+                self.last_words().await;
+                return Ok(ExitCode::from(code));
+            }
+            End::Replace(written) => {
+                answered(written).await;
+                self.last_words().await;
                 return Err(self.become_successor());
             }
             End::Told if self.parts.settings.agent.on_exit == OnExit::Leave => {
                 tracing::info!("ending; the node is left running");
+                self.last_words().await;
                 return Ok(ExitCode::SUCCESS);
             }
             End::Told => None,
-            End::Stop(reply) => Some(reply),
+            End::Stop(reply, written) => Some((reply, written)),
         };
         let stopped = self.stop_for_good(signals).await;
-        if let Some(reply) = reply {
+        if let Some((reply, written)) = reply {
             let answer = match &stopped {
                 Ok(None) => Answer::Done { detail: "the node was not running".to_owned() },
                 Ok(Some(took)) => Answer::Done { detail: format!("the node stopped after {took}") },
@@ -233,10 +240,10 @@ impl Driver {
                 }
             };
             let _ = reply.send(answer);
-            // The answer is on its way through a task of this runtime.
-            tokio::task::yield_now().await;
+            answered(Some(written)).await;
         }
         stopped?;
+        self.last_words().await;
         // The stop was asked of the agent, not of the machine: its ledger stays as it is.
         ledger::write(&self.parts.home.ledger(), self.machine.ledger())?;
         Ok(ExitCode::SUCCESS)
@@ -257,7 +264,7 @@ impl Driver {
             tokio::select! {
                 Some(message) = self.inbox.recv() => match message {
                     Message::Gone { pid, exit } => self.gone(pid, exit),
-                    Message::Asked(Asked { request: Request::Status, reply }) => {
+                    Message::Asked(Asked { request: Request::Status, reply, .. }) => {
                         let _ = reply.send(Answer::Status(Box::new(self.status())));
                     }
                     Message::Asked(Asked { reply, .. }) => {
@@ -316,6 +323,13 @@ impl Driver {
             "becoming {}: {error}; the node goes on without an agent",
             self.parts.program.display()
         )
+    }
+}
+
+/// Waits until an answer is out: it is on its way through a task of this runtime, which ends with the process.
+async fn answered(written: Option<oneshot::Receiver<()>>) {
+    if let Some(written) = written {
+        let _ = tokio::time::timeout(ANSWER_WITHIN, written).await;
     }
 }
 

@@ -34,8 +34,7 @@ impl Driver {
     }
 
     /// Lets the last events out.
-    pub(super) async fn last_words(&self, why: &str) {
-        self.tell(Kind::AgentEnding, why);
+    pub(super) async fn last_words(&self) {
         if let Some(teller) = &self.parts.teller {
             teller.drain(LAST_WORDS).await;
         }

@@ -186,6 +186,11 @@ impl Driver {
 
     /// The phase changed: a plan that has come is written down, one that could not be fetched is tried again later.
     pub(super) fn plan_moved(&mut self, phase: AgentPhase) {
+        if !self.machine.is_committed() {
+            // What was read with the agent's start may be of the middle of an upgrade: `current` may since have
+            // gone back, and a plan whose release failed would count as applied.
+            self.plans.applied = Applied::read(&self.parts.home);
+        }
         let Some(plan) = self.plan_of_target().cloned() else { return };
         let ledger = self.machine.ledger();
         match phase {

@@ -1,6 +1,6 @@
 //! What is found on the host when the agent starts.
 use super::launch::Record;
-use super::process::{Node, runs_the_checked_file};
+use super::process::{self, Node, runs_the_checked_file};
 use super::{files, lock, proc};
 use crate::clock;
 use crate::home::{GENESIS, Home};
@@ -9,6 +9,7 @@ use common::id::ReleaseName;
 use common::machine::{Found, Ledger};
 use common::release::{Digest, InstalledRelease};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +23,18 @@ pub enum FoundError {
     /// Somebody holds the node's lock and cannot be named.
     #[error("{0} is locked by a process that cannot be found; is a node of this home running?")]
     Unknown(PathBuf),
+    /// Something holds the node's lock that is no release of this home.
+    #[error(
+        "{lock} is held by process {pid} ({exe}), which runs no release of this home; a node that is gone left it behind, or somebody took the lock by hand: nothing is started before it ends"
+    )]
+    Stranger {
+        /// The lock.
+        lock: PathBuf,
+        /// Its holder.
+        pid: u32,
+        /// What the holder runs.
+        exe: PathBuf,
+    },
     /// Nobody knows which release the data belongs to, and the first one is too old for it.
     #[error(
         "{current} is missing, and upgrades were applied in this home ({names}): link it to the one that is to run, as in `ln -s upgrades/NAME {current}`"
@@ -51,8 +64,11 @@ pub enum FoundError {
 /// [`FoundError::Unknown`] when there is one that cannot be named.
 pub fn node(home: &Home) -> Result<Option<Node>, FoundError> {
     let end = Instant::now() + SETTLE_WITHIN;
+    if let Some(record) = Record::read(&home.process()) {
+        end_orphans(home, &record);
+    }
     loop {
-        let node = Record::read(&home.process()).and_then(recorded);
+        let node = Record::read(&home.process()).and_then(|record| recorded(home, record));
         match node {
             Some(node) if runs_the_checked_file(&node.record) => return Ok(Some(node)),
             None if !lock::node_is_there(&home.node_lock())? => return Ok(None),
@@ -65,17 +81,45 @@ pub fn node(home: &Home) -> Result<Option<Node>, FoundError> {
             Some(_) => {}
         }
         if Instant::now() >= end {
-            return Err(FoundError::Unknown(home.node_lock()));
+            return Err(unknown(home));
         }
         // Between fork and exec; this takes as long as the digest of the executable.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-fn recorded(record: Record) -> Option<Node> {
+/// Who holds the lock, as far as can be told.
+fn unknown(home: &Home) -> FoundError {
+    let lock = home.node_lock();
+    match lock::holders(&lock).first() {
+        Some(&pid) => {
+            let exe = std::fs::read_link(proc::exe(pid)).unwrap_or_else(|_| "unknown".into());
+            FoundError::Stranger { lock, pid, exe }
+        }
+        None => FoundError::Unknown(lock),
+    }
+}
+
+/// Asks to end what is left of the session of a node that ended with no agent to see it: it holds the lock, and no
+/// node can be started before it is gone. Only with both signs, the session and the lock, it is certainly its own.
+fn end_orphans(home: &Home, record: &Record) {
+    let gone = record.boot_id == proc::boot_id() && proc::stat(record.pid).is_none_or(|s| s.state == 'Z');
+    if !gone {
+        return;
+    }
+    let session = proc::session_members(record.pid);
+    let orphans: Vec<u32> =
+        lock::holders(&home.node_lock()).into_iter().filter(|pid| session.contains(pid)).collect();
+    if !orphans.is_empty() {
+        tracing::warn!(?orphans, node = record.pid, "the node is gone, ending what it left in its session");
+        process::send(&orphans, rustix::process::Signal::TERM);
+    }
+}
+
+fn recorded(home: &Home, record: Record) -> Option<Node> {
     let alive = record.boot_id == proc::boot_id()
         && proc::stat(record.pid).is_some_and(|s| s.start_ticks == record.start_ticks && s.state != 'Z');
-    if alive { Node::watch(record).ok() } else { None }
+    if alive { Node::watch(record, home).ok() } else { None }
 }
 
 /// The node by the lock that it holds, when its record is lost. A process that still is this program
@@ -85,23 +129,55 @@ fn unrecorded(home: &Home) -> Option<Node> {
     let (device, inode) = place(&home.node_lock())?;
     let own = place(Path::new("/proc/self/exe"));
     let pids = proc::leaders_with(device, inode);
-    let pid = pids.into_iter().find(|pid| place(&proc::exe(*pid)) != own)?;
+    let pid = pids
+        .into_iter()
+        .find(|pid| place(&proc::exe(*pid)) != own && lock::holders(&home.node_lock()).contains(pid))?;
     let (device, inode) = place(&proc::exe(pid))?;
+    let digest = files::digest_of(&proc::exe(pid)).ok()?;
+    let script = runs_script(home, pid);
+    // What the node started has its lock too, and may lead a session; only a release of this home is its node.
+    if !script && !releases(home).any(|path| place(&path) == Some((device, inode))) && !is_known(home, digest)
+    {
+        return None;
+    }
     let record = Record {
         pid,
         start_ticks: proc::stat(pid)?.start_ticks,
         boot_id: proc::boot_id(),
         since: clock::now(),
-        digest: files::digest_of(&proc::exe(pid)).ok()?,
+        digest,
         device,
         inode,
-        script: false,
+        script,
         cgroup: None,
         stopping: None,
         stopping_from: None,
         asked: false,
     };
-    Node::watch(record).ok()
+    Node::watch(record, home).ok()
+}
+
+/// Executables of the releases in a home.
+fn releases(home: &Home) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(home.upgrades()).into_iter().flatten().flatten();
+    let folders = entries.map(|e| e.path()).chain([home.root().join(GENESIS)]);
+    let daemon = home.daemon.clone();
+    folders.map(move |folder| folder.join("bin").join(&daemon))
+}
+
+/// Whether the ledger knows the digest; the file of a running release may have been replaced since.
+fn is_known(home: &Home, digest: Digest) -> bool {
+    let Ok(Some(ledger)) = crate::ledger::read(&home.ledger()) else { return false };
+    let known = [Some(ledger.current), ledger.previous, ledger.staged, ledger.destination];
+    known.into_iter().flatten().any(|release| release.digest == digest)
+}
+
+/// Whether a process is the interpreter of a release that is a script.
+fn runs_script(home: &Home, pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let args: Vec<&[u8]> = line.split(|b| *b == 0).skip(1).take(2).collect();
+    let is = |path: PathBuf| path.canonicalize().is_ok_and(|p| args.contains(&p.as_os_str().as_bytes()));
+    releases(home).any(is)
 }
 
 /// The release `current` points to, with the digest of its executable as it is now.

@@ -3,7 +3,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The right to supervise a home; ends with the process.
@@ -89,4 +89,10 @@ pub fn node_is_there(path: &Path) -> Result<bool, LockError> {
         Err(Errno::WOULDBLOCK) => Ok(true),
         Err(e) => Err(LockError::Io { path: path.to_owned(), source: e.into() }),
     }
+}
+
+/// Processes that have the node's lock: the node, and whom it passed it on to.
+pub fn holders(path: &Path) -> Vec<u32> {
+    let place = std::fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    place.map(|(device, inode)| super::proc::lock_holders(device, inode)).unwrap_or_default()
 }

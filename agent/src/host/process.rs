@@ -60,15 +60,17 @@ pub struct Node {
     /// Which process it is.
     pub record: Record,
     fd: Arc<OwnedFd>,
+    /// Its lock's file.
+    lock: Arc<Path>,
     asked: Arc<AtomicBool>,
 }
 
 impl Node {
-    /// Watches the process of a record.
+    /// Watches the process of a record in a home.
     ///
     /// # Errors
     /// When it is gone, or its id belongs to another process now.
-    pub fn watch(record: Record) -> io::Result<Node> {
+    pub fn watch(record: Record, home: &Home) -> io::Result<Node> {
         let pid = Pid::from_raw(i32::try_from(record.pid).unwrap_or(0))
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
@@ -78,7 +80,8 @@ impl Node {
             return Err(io::ErrorKind::NotFound.into());
         }
         let asked = Arc::new(AtomicBool::new(record.asked));
-        Ok(Node { record, fd: Arc::new(fd), asked })
+        let lock = Arc::from(home.node_lock());
+        Ok(Node { record, fd: Arc::new(fd), lock, asked })
     }
 
     /// Waits for the end of the process and says how it ended. A thread of its own sleeps in the kernel
@@ -142,16 +145,21 @@ impl Node {
         send(&others, signal);
     }
 
-    /// Living processes of the node's session, and of its control group, other than the node.
+    /// Living processes of the node's session and of its control group, and those that inherited its lock, other
+    /// than the node. Without a control group the lock is what tells who left the session; and while somebody has
+    /// it, no node can be started.
     pub fn rest(&self) -> Vec<u32> {
         let mut members = proc::session_members(self.record.pid);
         if let Some(group) = &self.record.cgroup {
             members.extend(
                 cgroup::members(group).into_iter().filter(|p| proc::stat(*p).is_some_and(|s| s.state != 'Z')),
             );
-            members.sort_unstable();
-            members.dedup();
         }
+        if lock::node_is_there(&self.lock).unwrap_or(false) {
+            members.extend(lock::holders(&self.lock));
+        }
+        members.sort_unstable();
+        members.dedup();
         members.retain(|pid| *pid != self.record.pid);
         members
     }
@@ -183,7 +191,8 @@ fn wait_for_end(fd: &OwnedFd) -> Exit {
     }
 }
 
-fn send(pids: &[u32], signal: Signal) {
+/// Sends a signal to each of these processes.
+pub fn send(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|p| Pid::from_raw(i32::try_from(*p).ok()?)) {
         let _ = rustix::process::kill_process(pid, signal);
     }
@@ -244,7 +253,7 @@ pub async fn start(
     if !runs_the_checked_file(&record) {
         return Err(unusable(&give_up(child, "another file was executed than the one that was checked")));
     }
-    Node::watch(record).map_err(|e| unusable(&format!("watching process {pid}: {e}")))
+    Node::watch(record, home).map_err(|e| unusable(&format!("watching process {pid}: {e}")))
 }
 
 fn reap(mut child: std::process::Child) {

@@ -29,7 +29,7 @@ impl Guest {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let mut host = Host { folder, agent: None, port, extra: Vec::new(), program: super::AGENT.into() };
+        let mut host = Host { folder, agent: None, port, extra: Vec::new(), program: AGENT.into() };
         host.extra.push(("WEMIXVISOR_RPC".into(), format!("http://127.0.0.1:{port}")));
         host.extra.push(("DAEMON_POLL_INTERVAL".into(), "50ms".into()));
         let guest = Guest { host, root, program };
