@@ -34,8 +34,8 @@ impl Plans {
         for fault in &queue.faults {
             tracing::warn!(path = %fault.path.display(), "{fault}");
         }
-        let mut plans =
-            Plans { watcher, queue, applied: Applied::read(home), in_hand: None, failed_at: None };
+        let applied = Applied::of(home, &ledger.current.name);
+        let mut plans = Plans { watcher, queue, applied, in_hand: None, failed_at: None };
         let in_ledger = ledger.plan.as_ref().and_then(|stored| {
             let same = |p: &&Plan| host_plan(home, settings, p).release == stored.release;
             plans.queue.plans.iter().find(same).cloned()
@@ -71,7 +71,7 @@ impl Plans {
         if let Err(error) = plan::applied(&parts.home, &parts.settings, plan, head) {
             tracing::error!(%error, plan = plan.title, "the plan came, but that could not be written down");
         }
-        self.applied = Applied::read(&parts.home);
+        self.applied = Applied::of(&parts.home, &plan.name);
     }
 
     pub(super) fn faults(&self) -> &[PlanFault] {
@@ -135,7 +135,7 @@ impl Driver {
                 tracing::warn!(path = %fault.path.display(), "{fault}");
             }
             self.plans.queue = queue;
-            self.plans.applied = Applied::read(&self.parts.home);
+            self.plans.applied = Applied::of(&self.parts.home, &self.machine.ledger().current.name);
         }
         self.choose_plan(None);
     }
