@@ -69,3 +69,20 @@ fn what_was_fetched_by_hand_while_no_agent_ran_is_not_forgotten() {
     assert_eq!((crate::alive(pid), guest.host.count("term")), (false, 1));
     guest.stop();
 }
+
+#[test]
+fn a_home_taken_over_after_the_halt_needs_a_word_of_its_operator() {
+    let mut guest = Guest::cosmovisor(&json!({"version": "1.0.0", "exit_at": 101, "exit_code": 2}));
+    guest.set("UNSAFE_SKIP_BACKUP", "true");
+    guest.write("data/head", "100");
+    guest.add("upgrades/v2", &json!({"version": "2.0.0", "not_below": 101}));
+    guest.host.plan(r#"{"name":"v2","height":101}"#);
+    guest.start(&[]);
+    wait("the old release to refuse", || (guest.host.count("refused") >= 2).then_some(()));
+    assert_eq!(guest.current(), "genesis", "an unknown head was taken for one");
+    let said = guest.command(&["upgrade", "schedule", "v2", "now"]);
+    assert!(said.status.success(), "{said:?}");
+    guest.runs("v2", "upgrades/v2");
+    assert_eq!(guest.host.count("started 2.0.0"), 1);
+    guest.stop();
+}
