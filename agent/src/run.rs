@@ -127,6 +127,12 @@ fn remembered(home: &Home) -> anyhow::Result<Ledger> {
             let current = first()?.current;
             Ok(Ledger { current, ..stored })
         }
+        Some(stored) if found::went_on(home, &stored) => {
+            let current = first()?.current;
+            tracing::warn!(release = %current.name, before = %stored.current.name, "another supervisor upgraded this home meanwhile; going on from there");
+            let anew = Ledger::genesis(current.name, current.digest, clock::now());
+            Ok(Ledger { head: stored.head, highest_sequence: stored.highest_sequence, ..anew })
+        }
         Some(stored) => Ok(stored),
         None => {
             let ledger = first()?;

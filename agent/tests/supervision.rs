@@ -1,4 +1,5 @@
 //! Alone on a host: one agent, one node, signals, restarts, the command line.
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 mod support;
 
 #[path = "supervision/exits.rs"]

@@ -242,7 +242,7 @@ impl Driver {
 /// Where this host stands. A release that came by a coordinator has no applied plan; what was planned below the
 /// height at which it came is of the past all the same.
 fn applied(home: &Home, ledger: &Ledger) -> Applied {
-    let mut applied = Applied::read(home);
+    let mut applied = Applied::of(home, &ledger.current.name);
     if applied.title.is_none() {
         applied.height = applied.height.max(ledger.switched_at);
     }

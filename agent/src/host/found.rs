@@ -8,6 +8,7 @@ use crate::plan::Applied;
 use common::id::ReleaseName;
 use common::machine::{Found, Ledger};
 use common::release::{Digest, InstalledRelease};
+use common::wire::v1::AgentPhase;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -226,6 +227,20 @@ pub fn first_ledger(home: &Home) -> Result<Ledger, FoundError> {
         Err(source) => return Err(FoundError::Io { path, source }),
     };
     Ok(Ledger::genesis(name, digest, now))
+}
+
+/// Whether another supervisor had this home since the ledger was written, and applied a plan that is above
+/// everything that this one did. The data belongs to that release then. A link alone says nothing: it may have
+/// been made by mistake. In a fleet nothing is taken for granted.
+pub fn went_on(home: &Home, ledger: &Ledger) -> bool {
+    use AgentPhase::{Done, Failed, Idle};
+    let at_rest = matches!(ledger.phase, Idle | Done | Failed) && ledger.instruction.generation == 0;
+    let applied = Applied::read(home);
+    let (Some(linked), Some(height)) = (&applied.running, applied.height) else { return false };
+    let ours = std::fs::read(home.applied_plan(&ledger.current.name)).ok();
+    let ours = ours.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let ours = ours.and_then(|plan| plan["height"].as_u64()).unwrap_or(0);
+    at_rest && *linked != ledger.current.name && height > ours && home.binary(linked).is_file()
 }
 
 #[expect(clippy::expect_used, reason = "the literal follows the grammar of names")]

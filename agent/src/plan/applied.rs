@@ -26,7 +26,16 @@ impl Applied {
     /// Reads the link and the applied plans. An applied plan that cannot be read says nothing: the release
     /// that runs is known by its link.
     pub fn read(home: &Home) -> Applied {
-        let running = home.current_target();
+        Applied::beside(home, home.current_target())
+    }
+
+    /// As [`Applied::read`], with the release known from elsewhere: the link may be lost, or lead to another one,
+    /// and be mended only after plans were looked at.
+    pub fn of(home: &Home, running: &ReleaseName) -> Applied {
+        Applied::beside(home, Some(running.clone()))
+    }
+
+    fn beside(home: &Home, running: Option<ReleaseName>) -> Applied {
         let mut applied = Applied { running, earlier: earlier(home), ..Applied::default() };
         let path = applied.running.as_ref().map(|name| home.applied_plan(name));
         let plan = path.and_then(|path| read_json(&path).ok());

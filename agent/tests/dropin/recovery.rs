@@ -20,21 +20,17 @@ fn a_link_that_is_lost_or_leads_nowhere_never_means_genesis() {
     guest.start(&[]);
     guest.runs("v2", "upgrades/v2");
     guest.stop();
-    // After that it is remembered.
-    for spoil in [None, Some("upgrades/gone"), Some("genesis")] {
+    // After that it is remembered, also when the plan that led to it is still where the chain wrote it.
+    guest.host.plan(r#"{"name":"V2","height":50}"#);
+    for (life, spoil) in (2..).zip([None, Some("upgrades/gone"), Some("genesis")]) {
         std::fs::remove_file(guest.at("cosmovisor/current")).unwrap();
         if let Some(to) = spoil {
             guest.link(Path::new(to));
         }
         guest.start(&[]);
-        if spoil == Some("genesis") {
-            // Somebody linked to a release that is there: it is done as told, in the open.
-            wait("a node", || guest.host.nodes().first().copied());
-            assert!(guest.host.count("started 1.0.0") <= 1, "{:?}", guest.host.events());
-        } else {
-            guest.runs("v2", "upgrades/v2");
-            assert_eq!(guest.host.count("started 1.0.0"), 0, "{spoil:?}: {:?}", guest.host.events());
-        }
+        guest.runs("v2", "upgrades/v2");
+        let lives = (guest.host.count("started 1.0.0"), guest.host.count("started 2.0.0"));
+        assert_eq!(lives, (0, life), "{spoil:?}: {:?}", guest.host.events());
         guest.stop();
     }
 }
@@ -71,5 +67,22 @@ fn what_was_fetched_by_hand_while_no_agent_ran_is_not_forgotten() {
     guest.start(&[]);
     guest.runs("v2", "upgrades/v2");
     assert_eq!((crate::alive(pid), guest.host.count("term")), (false, 1));
+    guest.stop();
+}
+
+#[test]
+fn a_home_taken_over_after_the_halt_needs_a_word_of_its_operator() {
+    let mut guest = Guest::cosmovisor(&json!({"version": "1.0.0", "exit_at": 101, "exit_code": 2}));
+    guest.set("UNSAFE_SKIP_BACKUP", "true");
+    guest.write("data/head", "100");
+    guest.add("upgrades/v2", &json!({"version": "2.0.0", "not_below": 101}));
+    guest.host.plan(r#"{"name":"v2","height":101}"#);
+    guest.start(&[]);
+    wait("the old release to refuse", || (guest.host.count("refused") >= 2).then_some(()));
+    assert_eq!(guest.current(), "genesis", "an unknown head was taken for one");
+    let said = guest.command(&["upgrade", "schedule", "v2", "now"]);
+    assert!(said.status.success(), "{said:?}");
+    guest.runs("v2", "upgrades/v2");
+    assert_eq!(guest.host.count("started 2.0.0"), 1);
     guest.stop();
 }

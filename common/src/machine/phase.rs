@@ -156,6 +156,12 @@ impl Machine {
         let ledger = &mut self.ledger;
         let Some(destination) = ledger.destination.clone() else { return };
         if destination == ledger.current {
+            // An upgrade to the very bytes that run has come too; otherwise it would be begun for ever.
+            if ledger.direction == Direction::Forward && !ledger.failed {
+                ledger.current_manifest = ledger.target.as_ref().map(|t| t.manifest);
+                ledger.current_activation_height = ledger.activation_height;
+                ledger.current_irreversible = ledger.irreversible;
+            }
             return;
         }
         let old = std::mem::replace(&mut ledger.current, destination);

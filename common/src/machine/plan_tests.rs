@@ -171,6 +171,21 @@ fn a_launch_that_was_held_for_a_bad_release_happens_all_the_same() {
 }
 
 #[test]
+fn an_upgrade_to_what_runs_already_ends() {
+    let (mut machine, _) = boot(true, |_| {});
+    machine.step(T0, planned(plan(0, None, true)));
+    machine.step(T0, staged(0, None, false));
+    assert!(stops(&machine.step(T0, Event::Preflighted(Ok(())))));
+    machine.step(T0, Event::Stopped(Ok(Span(5))));
+    machine.step(T0, Event::Prepared(Ok(())));
+    machine.step(T0, Event::Switched(Ok(())));
+    machine.step(T0, Event::Started(Ok(9)));
+    let effects = head(&mut machine, T0, 501);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Stage { .. })), "begun again: {effects:?}");
+    assert_eq!((machine.phase(), machine.ledger().previous.as_ref()), (AgentPhase::Done, None));
+}
+
+#[test]
 fn a_hook_that_says_no_brings_the_old_release_back_up_and_is_not_forgotten() {
     let mut machine = ready();
     head(&mut machine, T0, 500);
