@@ -2,6 +2,7 @@
 use crate::config::{Flags, Settings, judge};
 use crate::driver::{Driver, Parts};
 use crate::home::Home;
+use crate::host::files::Checked;
 use crate::host::{backup, download, found, lock};
 use crate::metrics::Counters;
 use crate::probe::Prober;
@@ -18,6 +19,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 /// Supervises a home in the foreground.
@@ -44,6 +46,7 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         .create(home.root())
         .with_context(|| format!("making {}", home.root().display()))?;
     let _lock = lock::take(&home.lock())?;
+    let hashing = hash_current(&home);
     download::clean(&home);
     // Socket paths are limited to about a hundred bytes; relative to here they are short.
     std::env::set_current_dir(home.root())?;
@@ -55,7 +58,6 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         tracing::warn!(backup = name, ?phase, "a restore that was cut short has been brought to its end");
     }
     let ledger = remembered(&home)?;
-    let found = found::all(&home, &ledger, node.as_ref());
     let trust = settings.trust.clone();
     let files = FleetFiles::new(home.fleet());
     let coordinator = match &settings.fleet {
@@ -78,9 +80,12 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         None => None,
     };
     seal_what_waits(settings.backup.dir.clone());
+    let checked = hashing.and_then(|thread| thread.join().ok().flatten());
+    let found = found::all(&home, &ledger, node.as_ref(), checked.as_ref());
     let parts = Parts {
         counters: Arc::clone(&counters),
         teller,
+        checked,
         home,
         settings,
         flags,
@@ -105,6 +110,13 @@ pub async fn run(settings: Settings, flags: Flags, args: Vec<String>) -> anyhow:
         tokio::spawn(metrics::serve(address, outlets.reports.clone(), counters).await?);
     }
     driver.run().await
+}
+
+/// Hashes the executable that is most likely started next, while everything else is being read.
+fn hash_current(home: &Arc<Home>) -> Option<JoinHandle<Option<Checked>>> {
+    let path = home.binary(&home.current_target()?);
+    let hashing = std::thread::Builder::new().name("hash".to_owned()).stack_size(128 * 1024);
+    hashing.spawn(move || Checked::of(&path).ok().flatten()).ok()
 }
 
 /// Backups of an agent that died before it had computed their digests.

@@ -52,7 +52,11 @@ pub fn change(filter: &str) -> anyhow::Result<()> {
     }
 }
 
-fn targets(filter: &str) -> anyhow::Result<Targets> {
+/// Reads a filter: a level, or pairs of module and level.
+///
+/// # Errors
+/// When it is none.
+pub fn targets(filter: &str) -> anyhow::Result<Targets> {
     let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     let parsed = filter.split(',').all(known).then(|| filter.parse().ok()).flatten();
     parsed.with_context(|| {

@@ -213,7 +213,7 @@ fn addresses(settings: &Settings, errors: &mut Vec<String>) {
 }
 
 fn words(settings: &Settings, errors: &mut Vec<String>) {
-    if let Err(e) = tracing_subscriber::EnvFilter::try_new(&settings.log.filter) {
+    if let Err(e) = crate::cli::log::targets(&settings.log.filter) {
         errors.push(format!("[log] filter: {:?} is no log filter: {e}", settings.log.filter));
     }
     if let Err(e) = time_format(&settings.log.time) {

@@ -2,6 +2,7 @@
 use super::ending::End;
 use super::{Driver, Message, Stopping};
 use crate::config::Output;
+use crate::host::files::Checked;
 use crate::host::process::{self, Exit, Node};
 use crate::host::switch;
 use crate::webhook::Kind;
@@ -10,6 +11,7 @@ use anyhow::Context;
 use common::machine::{Effect, Event, Ledger, WATCH};
 use common::time::Span;
 use common::wire::v1::FaultCode;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,7 +34,10 @@ impl Driver {
                 }
             }
             Effect::Preflight { release } => self.preflight(release),
-            Effect::Stop { within } => self.stop(within),
+            Effect::Stop { within } => {
+                self.hash_next();
+                self.stop(within);
+            }
             Effect::Prepare { release } => self.prepare(release),
             Effect::Switch { release } => {
                 self.switched = true;
@@ -82,6 +87,15 @@ impl Driver {
         }
     }
 
+    /// What is started after the stop is hashed during it: the launcher then only looks whether it is still the same.
+    fn hash_next(&mut self) {
+        let ledger = self.machine.ledger();
+        let next = ledger.destination.as_ref().unwrap_or(&ledger.current);
+        let path = self.parts.home.binary(&next.name);
+        let hash = move || Checked::of(&path).ok().flatten();
+        self.hashing = Some(tokio::task::spawn_blocking(hash));
+    }
+
     pub(super) fn stop(&mut self, within: Span) {
         self.waiting_start = None;
         let Some(node) = &mut self.parts.node else {
@@ -118,7 +132,13 @@ impl Driver {
             Output::File => Some(self.parts.settings.log.node_file.as_path()),
             Output::Inherit => None,
         };
-        let result = process::start(&self.parts.home, &release, &self.parts.args, log).await;
+        let checked = match self.hashing.take() {
+            Some(hashing) => hashing.await.ok().flatten(),
+            None => self.parts.checked.take(),
+        };
+        let log = log.map(Path::to_owned);
+        let result =
+            process::start(&self.parts.home, &release, &self.parts.args, log.as_deref(), checked).await;
         let event = match result {
             Ok(node) => {
                 let pid = node.record.pid;

@@ -17,6 +17,7 @@ use crate::health::Judge;
 use crate::home::Home;
 use crate::host::backup::Backup;
 use crate::host::disk;
+use crate::host::files::Checked;
 use crate::host::process::{Exit, Node};
 use crate::host::verify::ChainId;
 use crate::metrics::Counters;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Tells events, where somebody wants them.
     pub teller: Option<webhook::Sender>,
+    /// What was hashed while the agent started.
+    pub checked: Option<Checked>,
     /// Asks the node.
     pub prober: Prober,
     /// The node process found.
@@ -119,6 +122,8 @@ pub struct Driver {
     next_probe: Instant,
     every: Span,
     waiting_start: Option<(InstalledRelease, UnixMs)>,
+    /// Hashes what is started next while the node stops.
+    hashing: Option<JoinHandle<Option<Checked>>>,
     stopping: Option<Stopping>,
     /// How the node ended, when that is still to be judged.
     ended: Option<Exit>,
@@ -168,6 +173,7 @@ impl Driver {
             next_probe: Instant::now(),
             every: WATCH,
             waiting_start: None,
+            hashing: None,
             stopping: None,
             ended: None,
             end: None,

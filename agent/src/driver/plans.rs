@@ -164,6 +164,10 @@ impl Driver {
             let height = plan.height.map_or("at once".to_owned(), |h| h.to_string());
             tracing::info!(plan = plan.title, height, source = %plan.source, followed, "the next plan of this host");
         }
+        if next.is_none() && self.machine.stuck_on_plan() {
+            // It runs, so it is not pending; but its failure is not to be forgotten.
+            return;
+        }
         let height = next.as_ref().and_then(|p| p.height).unwrap_or(0);
         self.parts.counters.upgrade_height.store(height, Ordering::Relaxed);
         self.plans.in_hand = next;

@@ -101,36 +101,35 @@ impl Identity {
     }
 }
 
-/// The digest of one file as it was when it was read last.
-#[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
+/// A file whose bytes were hashed, and what tells whether it is still that file, unchanged.
+///
+/// It lets the hashing be done while something else is waited for: the launcher that executes the file looks at
+/// inode, size and times, which nobody but the kernel sets, instead of reading it all again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
     identity: Identity,
     digest: Digest,
 }
 
-/// The digest of a file, from the file `memory` when inode, size and times are still those of the file whose digest
-/// was written down there; read and written down otherwise. A hundred mebibytes are not read again at every start.
-///
-/// This tells what is on a host. It never decides that bytes may run: that is for [`digest`] over the bytes
-/// themselves, in the exec.
-///
-/// # Errors
-/// When the file cannot be read. A memory that cannot be read or written only costs time.
-pub fn digest_remembered(path: &Path, memory: &Path) -> io::Result<Digest> {
-    let file = File::open(path)?;
-    let identity = Identity::of(&file.metadata()?);
-    let known = std::fs::read(memory).ok().and_then(|b| serde_json::from_slice::<Remembered>(&b).ok());
-    if let Some(known) = known.filter(|k| k.identity == identity) {
-        return Ok(known.digest);
+impl Checked {
+    /// Hashes a file. `None` when it changes meanwhile, or changed so lately that a further change may not show.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(path: &Path) -> io::Result<Option<Checked>> {
+        let file = File::open(path)?;
+        let identity = Identity::of(&file.metadata()?);
+        if !identity.is_settled() {
+            return Ok(None);
+        }
+        let digest = digest(&file)?;
+        Ok((Identity::of(&file.metadata()?) == identity).then_some(Checked { identity, digest }))
     }
-    let digest = digest(&file)?;
-    if identity.is_settled() && Identity::of(&file.metadata()?) == identity {
-        let bytes = serde_json::to_vec(&Remembered { identity, digest }).unwrap_or_default();
-        // Not flushed: what a power cut takes is read again.
-        let new = beside(memory);
-        let _ = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, memory));
+
+    /// The digest, when this is what was hashed.
+    pub fn digest(&self, file: &Metadata) -> Option<Digest> {
+        (Identity::of(file) == self.identity).then_some(self.digest)
     }
-    Ok(digest)
 }
 
 /// A file that is removed again unless it is kept.
@@ -160,41 +159,30 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, SystemTime};
-
-    /// A file whose times are long ago, as those of an installed release are.
-    fn settled(path: &Path, bytes: &[u8]) -> Remembered {
-        std::fs::write(path, bytes).unwrap();
-        let file = File::options().write(true).open(path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
-        Remembered { identity: Identity::of(&file.metadata().unwrap()), digest: Digest::of(b"remembered") }
-    }
 
     #[test]
-    fn a_digest_is_remembered_for_the_same_file_only() {
+    fn what_was_checked_is_known_again_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, memory) = (folder.path().join("geth"), folder.path().join("memory"));
-        let known = settled(&path, b"one");
-        std::fs::write(&memory, serde_json::to_vec(&known).unwrap()).unwrap();
-        assert_eq!(digest_remembered(&path, &memory).unwrap(), Digest::of(b"remembered"));
-        settled(&path, b"another");
-        assert_eq!(digest_remembered(&path, &memory).unwrap(), Digest::of(b"another"));
+        let path = folder.path().join("geth");
+        std::fs::write(&path, b"one").unwrap();
+        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
+        let checked = Checked { identity, digest: Digest::of(b"one") };
+        assert_eq!(checked.digest(&std::fs::metadata(&path).unwrap()), Some(Digest::of(b"one")));
         let changed = |i: &Identity| Identity { changed: (i.changed.0 - 1, i.changed.1), ..i.clone() };
-        assert_ne!(changed(&known.identity), known.identity, "the kernel's own time tells as well");
-        std::fs::write(&memory, b"nonsense").unwrap();
-        assert_eq!(digest_remembered(&path, &memory).unwrap(), Digest::of(b"another"));
-        assert!(digest_remembered(&folder.path().join("none"), &memory).is_err());
+        assert_ne!(changed(&checked.identity), checked.identity, "the kernel's own time tells as well");
+        std::fs::write(&path, b"other").unwrap();
+        assert_eq!(checked.digest(&std::fs::metadata(&path).unwrap()), None);
     }
 
     #[test]
-    fn a_file_that_has_just_changed_is_not_remembered() {
+    fn a_file_that_has_just_changed_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, memory) = (folder.path().join("geth"), folder.path().join("memory"));
-        settled(&path, b"one");
-        assert_eq!(digest_remembered(&path, &memory).unwrap(), Digest::of(b"one"));
-        assert!(!memory.exists(), "its time of change is of this moment");
-        let old = Identity { changed: (1, 0), ..settled(&path, b"one").identity };
-        assert!(old.is_settled());
+        let path = folder.path().join("geth");
+        std::fs::write(&path, b"one").unwrap();
+        assert_eq!(Checked::of(&path).unwrap(), None, "its time of change is of this moment");
+        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
+        assert!(Identity { changed: (1, 0), modified: (1, 0), ..identity }.is_settled());
+        assert!(Checked::of(&folder.path().join("none")).is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What is found on the host when the agent starts.
+use super::files::Checked;
 use super::launch::Record;
 use super::process::{self, Node, runs_the_checked_file};
 use super::{files, lock, proc};
@@ -182,29 +183,35 @@ fn runs_script(home: &Home, pid: u32) -> bool {
 }
 
 /// The release `current` points to, with the digest of its executable as it is now.
-pub fn current(home: &Home, ledger: &Ledger) -> Option<InstalledRelease> {
+pub fn current(home: &Home, ledger: &Ledger, checked: Option<&Checked>) -> Option<InstalledRelease> {
     let name = home.current_target()?;
-    let digest = files::digest_of(&home.binary(&name)).ok()?;
+    let digest = digest_of(&home.binary(&name), checked).ok()?;
     let known = [Some(&ledger.current), ledger.previous.as_ref(), ledger.staged.as_ref()];
     let same = known.into_iter().flatten().find(|r| r.name == name && r.digest == digest);
     Some(same.cloned().unwrap_or(InstalledRelease { name, sequence: 0, digest }))
 }
 
 /// All of it, as the machine wants it.
-pub fn all(home: &Home, ledger: &Ledger, node: Option<&Node>) -> Found {
+pub fn all(home: &Home, ledger: &Ledger, node: Option<&Node>, checked: Option<&Checked>) -> Found {
     Found {
-        current: current(home, ledger),
+        current: current(home, ledger, checked),
         process: node.map(|n| (n.record.pid, n.record.since)),
-        running: node.map(|n| running_digest(&n.record)),
+        running: node.map(|n| running_digest(&n.record, checked)),
         stopping: node.is_some_and(|n| n.record.asked),
     }
 }
 
-fn running_digest(record: &Record) -> Digest {
+/// The digest of a file, which may be the one that was hashed already.
+fn digest_of(path: &Path, checked: Option<&Checked>) -> io::Result<Digest> {
+    let known = checked.and_then(|c| c.digest(&std::fs::metadata(path).ok()?));
+    known.map_or_else(|| files::digest_of(path), Ok)
+}
+
+fn running_digest(record: &Record, checked: Option<&Checked>) -> Digest {
     if record.script {
         return record.digest;
     }
-    files::digest_of(&proc::exe(record.pid)).unwrap_or(record.digest)
+    digest_of(&proc::exe(record.pid), checked).unwrap_or(record.digest)
 }
 
 /// The first ledger of a home: the release `current` points to, else `genesis`. A home without any

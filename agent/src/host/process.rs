@@ -1,4 +1,5 @@
 //! The node process: started, watched, stopped. Never killed because the agent ends.
+use super::files::Checked;
 use super::launch::{COMMAND, Launch, Record};
 use super::{cgroup, lock, proc};
 use crate::clock;
@@ -207,6 +208,7 @@ pub async fn start(
     release: &InstalledRelease,
     args: &[String],
     log: Option<&Path>,
+    checked: Option<Checked>,
 ) -> Result<Node, Fault> {
     let unusable = |e: &dyn std::fmt::Display| clock::fault(FaultCode::BinaryUnusable, e);
     let path = home.binary(&release.name);
@@ -216,6 +218,7 @@ pub async fn start(
         digest: release.digest,
         args: args.to_vec(),
         folder: home.root().to_owned(),
+        checked,
         log: log.map(Path::to_owned),
         cgroup: cgroup::for_node(),
         record: home.process(),

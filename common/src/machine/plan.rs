@@ -134,6 +134,16 @@ impl Machine {
         }
     }
 
+    /// Whether the release of the plan in hand was switched to and did not come up, with no way back.
+    pub fn stuck_on_plan(&self) -> bool {
+        let ledger = &self.ledger;
+        let plan = ledger.plan.as_ref().map(|p| p.release.manifest);
+        plan.is_some()
+            && ledger.phase == AgentPhase::Failed
+            && ledger.instruction.goal == Goal::Run
+            && ledger.current_manifest == plan
+    }
+
     /// Whether the end of the node may be the chain's halt at the height of the plan.
     pub fn may_have_halted(&self) -> bool {
         let Some(plan) = &self.ledger.plan else { return false };

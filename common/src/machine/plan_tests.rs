@@ -281,3 +281,18 @@ fn the_head_is_written_down_near_the_height() {
     assert!(persists(&head(&mut machine, T0, 450)));
     assert!(persists(&head(&mut machine, T0, 451)));
 }
+
+#[test]
+fn a_release_that_comes_up_late_past_its_height_is_well_after_all() {
+    let mut machine = ready();
+    head(&mut machine, T0, 500);
+    machine.step(T0, Event::Stopped(Ok(Span(5))));
+    machine.step(T0, Event::Prepared(Ok(())));
+    machine.step(T0, Event::Switched(Ok(())));
+    machine.step(T0, Event::Started(Ok(8)));
+    machine.step(T0.plus(Span::mins(4)), Event::Tick);
+    assert_eq!((machine.phase(), machine.stuck_on_plan()), (AgentPhase::Failed, true));
+    assert!(machine.fault().is_some());
+    head(&mut machine, T0.plus(Span::mins(5)), 501);
+    assert_eq!((machine.phase(), machine.fault()), (AgentPhase::Done, None));
+}

@@ -86,7 +86,13 @@ impl Machine {
             self.ledger.last_start = Some(now.since(since));
         }
         let waited_for = self.ledger.phase == AgentPhase::Probing && self.pending.is_none();
-        if waited_for && probe.head_advanced {
+        // A plan's release that was given up on the far side of its height, and came up after all.
+        let late = self.ledger.phase == AgentPhase::Failed && self.pending.is_none() && self.stuck_on_plan();
+        if late && probe.head_advanced {
+            self.ledger.failed = false;
+            self.ledger.refused.clear();
+        }
+        if (waited_for || late) && probe.head_advanced {
             self.healthy(now, out);
         }
     }

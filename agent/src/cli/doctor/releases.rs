@@ -42,7 +42,7 @@ fn executable(patient: &Patient<'_>, ledger: &common::machine::Ledger, findings:
         }
         Ok(found) => findings.ok("executable", format!("{name} {found}")),
     }
-    match found::current(home, ledger) {
+    match found::current(home, ledger, None) {
         Some(current) if current.name == *name => findings.ok("current", name),
         _ => {
             let target = home.release_folder(name);

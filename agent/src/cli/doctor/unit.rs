@@ -32,7 +32,11 @@ fn judge(unit: &str, kill: &str, timeout: &str, on_exit: OnExit, stop: Span, fin
         // The node would get a SIGTERM of systemd's beside the agent's.
         OnExit::Stop if kill == "control-group" => {
             let detail = "KillMode=control-group also sends the node a SIGTERM of its own";
-            findings.warn(check.as_str(), detail, hint("KillMode=mixed"));
+            findings.warn(check.as_str(), detail, hint("KillMode=process"));
+        }
+        OnExit::Stop if kill == "mixed" => {
+            let detail = "KillMode=mixed kills the node at once when the agent dies, instead of leaving it for the next one";
+            findings.warn(check.as_str(), detail, hint("KillMode=process"));
         }
         _ => findings.ok(check.as_str(), format!("KillMode={kill}")),
     }
@@ -102,7 +106,7 @@ mod tests {
             assert!(hinted, "{findings:?}");
             (findings.0[0].state, findings.0[1].state)
         };
-        assert_eq!(states("mixed", "5min 30s", OnExit::Stop), (State::Ok, State::Ok));
+        assert_eq!(states("mixed", "5min 30s", OnExit::Stop), (State::Warn, State::Ok));
         assert_eq!(states("control-group", "1min 30s", OnExit::Stop), (State::Warn, State::Fail));
         assert_eq!(states("control-group", "infinity", OnExit::Leave), (State::Fail, State::Ok));
         assert_eq!(states("process", "10s", OnExit::Leave), (State::Ok, State::Ok));
