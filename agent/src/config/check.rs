@@ -4,6 +4,7 @@ use super::key::Draft;
 use super::settings::{BackupBefore, Settings};
 use super::{keys, network};
 use crate::sync::coordinator::check_address;
+use crate::webhook;
 use common::time::Span;
 use std::path::{Component, Path, PathBuf};
 
@@ -209,6 +210,9 @@ fn addresses(settings: &Settings, errors: &mut Vec<String>) {
     }
     if let Some(Err(e)) = settings.webhook.as_ref().map(|w| check_address(&w.url)) {
         errors.push(format!("[webhook] url: {e}"));
+    }
+    for name in settings.webhook.iter().flat_map(|w| &w.on).filter(|name| webhook::Kind::of(name).is_none()) {
+        errors.push(format!("[webhook] on: {name:?} is no event; there are {}", webhook::Kind::names()));
     }
 }
 
