@@ -96,6 +96,11 @@ fn running(status: &Status) -> Vec<(&'static str, String)> {
     let peers = health.peers.map_or("unknown".to_owned(), |p| p.to_string());
     let rpc = if health.rpc_up { "up" } else { "down" };
     lines.push(("health", format!("rpc {rpc}, head {head}, peers {peers}")));
+    if let Some(verdict) = &status.verdict {
+        let how =
+            if verdict.healthy { "healthy".to_owned() } else { format!("unhealthy: {}", verdict.why()) };
+        lines.push(("verdict", how.escape_debug().to_string()));
+    }
     let target = report.target.as_ref().map(|t| format!(" ({})", t.name)).unwrap_or_default();
     lines.push(("phase", format!("{:?}{target}", report.phase).to_lowercase()));
     if let Some(plan) = &status.plan {

@@ -1,5 +1,6 @@
 //! The socket in the home: one request a connection, a line of JSON each way.
 use super::{Driver, Message, Pending};
+use crate::health::Verdict;
 use crate::home::Home;
 use crate::host::files;
 use crate::host::verify::ChainId;
@@ -75,6 +76,9 @@ pub struct Status {
     pub report: NodeReport,
     /// How it stands with the coordinator; `None` in no fleet.
     pub contact: Option<Contact>,
+    /// How the node was judged at the last look.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
     /// The next plan of this host.
     #[serde(default)]
     pub plan: Option<Pending>,
@@ -151,6 +155,7 @@ impl Driver {
             generation: request.generation,
             report: request.report,
             contact,
+            verdict: self.parts.counters.verdict(),
             plan: self.pending_plan(),
             plan_faults: self.plans.faults().iter().map(ToString::to_string).collect(),
         }

@@ -1,14 +1,12 @@
 //! How an agent ends: told to, with its node, or by becoming its successor.
 use super::control::Asked;
 use super::{Answer, Driver, Message, Request};
-use crate::config::{Loaded, OnExit, Restart};
+use crate::config::{OnExit, Restart};
 use crate::host::process::Exit;
 use crate::ledger;
 use common::time::Span;
 use common::wire::v1::FaultCode;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -16,8 +14,6 @@ use tokio::time::Instant;
 
 /// How long the rest of a session may take to end after SIGKILL before the stop counts as failed.
 const AFTER_KILL: Duration = Duration::from_secs(15);
-/// How long a new agent may take to say its version before it is not believed to work.
-const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a client may take to read the last answer of this agent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -79,103 +75,6 @@ impl Signals {
 }
 
 impl Driver {
-    pub(super) fn told(&mut self, told: &Told) {
-        match told {
-            Told::End => self.end = Some(End::Told),
-            Told::Reload => match self.reload() {
-                Ok(detail) => tracing::info!("{detail}"),
-                Err((why, hint)) => tracing::error!(hint, "the settings stay as they were: {why}"),
-            },
-            Told::Replace => match self.check_successor() {
-                Ok(_) => self.end = Some(End::Replace(None)),
-                Err(why) => tracing::error!("this agent goes on: {why}"),
-            },
-            Told::Nothing => tracing::info!("SIGUSR1 has no meaning here"),
-        }
-    }
-
-    /// Does what a client of the socket wants.
-    pub(super) fn asked(&mut self, asked: Asked) {
-        let done = |detail: &str| Answer::Done { detail: detail.to_owned() };
-        let answer = match asked.request {
-            Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Stop => return self.end = Some(End::Stop(asked.reply, asked.written)),
-            Request::Restart { force } => self.restart_asked(force),
-            Request::Reload => match self.reload() {
-                Ok(detail) => Answer::Done { detail },
-                Err((why, hint)) => Answer::Refused { why, hint },
-            },
-            Request::Replace => match self.check_successor() {
-                Ok(version) => {
-                    self.end = Some(End::Replace(Some(asked.written)));
-                    done(&format!("{version} takes over; the node goes on"))
-                }
-                Err(why) => Answer::Refused {
-                    why,
-                    hint: "put a working wemixvisor where this one was started from".to_owned(),
-                },
-            },
-            Request::Poke => {
-                self.poll_plans();
-                done("looked at the plans")
-            }
-            Request::Forgive => {
-                self.queue.push_back(common::machine::Event::Forgiven);
-                done("releases that failed here may be tried again")
-            }
-        };
-        let _ = asked.reply.send(answer);
-    }
-
-    /// Reads the settings again and takes over what can be; the rest waits for a restart, and is named.
-    fn reload(&mut self) -> Result<String, (String, String)> {
-        let loaded = Loaded::load(&self.parts.flags, &crate::cli::env)
-            .map_err(|e| (e.to_string(), "wemixvisor config validate".to_owned()))?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
-        let changes = self.parts.settings.changed(&loaded.settings);
-        if changes.is_empty() {
-            return Ok("the settings are as before".to_owned());
-        }
-        let settings = self.parts.settings.reloaded(&loaded.settings);
-        if settings.log.filter != self.parts.settings.log.filter {
-            crate::cli::log::change(&settings.log.filter)
-                .map_err(|e| (format!("{e:#}"), "wemixvisor config set log.filter info".to_owned()))?;
-        }
-        self.parts.settings = settings;
-        self.judge.set(self.parts.settings.health.clone());
-        self.settings_changed();
-        let list = |keys: &[String]| keys.join(", ");
-        Ok(match (changes.reloadable.is_empty(), changes.needs_restart.is_empty()) {
-            (false, true) => format!("taken over: {}", list(&changes.reloadable)),
-            (true, _) => format!("only after a restart: {}", list(&changes.needs_restart)),
-            (false, false) => format!(
-                "taken over: {}; only after a restart: {}",
-                list(&changes.reloadable),
-                list(&changes.needs_restart)
-            ),
-        })
-    }
-
-    fn restart_asked(&mut self, force: bool) -> Answer {
-        if self.parts.coordinator.is_some() && !force {
-            return Answer::Refused {
-                why: "this host is in a fleet, and a restart here does not ask the fleet's quorum".to_owned(),
-                hint: "restart it through the coordinator, or use --force".to_owned(),
-            };
-        }
-        if self.machine.is_committed() {
-            let phase = format!("{:?}", self.machine.phase()).to_lowercase();
-            return Answer::Refused {
-                why: format!("an upgrade is under way ({phase}); it starts the node itself"),
-                hint: "wemixvisor status shows how far it is".to_owned(),
-            };
-        }
-        self.queue.push_back(common::machine::Event::RestartAsked);
-        Answer::Done { detail: "the node is being stopped and started again".to_owned() }
-    }
-
     /// The exit code of the agent when the node's end is its end too.
     pub(super) fn ends_with(&self, exit: Exit) -> Option<u8> {
         let node = &self.parts.settings.node;
@@ -300,30 +199,6 @@ impl Driver {
             _ => {}
         }
     }
-
-    /// Whether the executable that stands where this one came from works; its version.
-    fn check_successor(&self) -> Result<String, String> {
-        let program = &self.parts.program;
-        let said = version_of(program)?;
-        tracing::info!(program = %program.display(), said, "the next agent");
-        Ok(said)
-    }
-
-    /// Becomes the executable on the disk, with the same arguments and process id: the node stays this process's
-    /// child. Returns only when that fails; the node is then without an agent until a service manager starts one.
-    fn become_successor(&self) -> anyhow::Error {
-        tracing::info!(program = %self.parts.program.display(), "handing over");
-        let error = {
-            // By the same name: `cosmovisor` stays `cosmovisor`.
-            let mut args = std::env::args_os();
-            let called = args.next().unwrap_or_else(|| self.parts.program.clone().into());
-            Command::new(&self.parts.program).arg0(called).args(args).exec()
-        };
-        anyhow::anyhow!(
-            "becoming {}: {error}; the node goes on without an agent",
-            self.parts.program.display()
-        )
-    }
 }
 
 /// Waits until an answer is out: it is on its way through a task of this runtime, which ends with the process.
@@ -331,45 +206,4 @@ async fn answered(written: Option<oneshot::Receiver<()>>) {
     if let Some(written) = written {
         let _ = tokio::time::timeout(ANSWER_WITHIN, written).await;
     }
-}
-
-/// What `<program> version` prints, in its first line.
-fn version_of(program: &Path) -> Result<String, String> {
-    let failed = |why: String| format!("`{} version` {why}", program.display());
-    let child = Command::new(program)
-        .args(["version", "--agent-only"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| failed(format!("does not run: {e}")))?;
-    let mut child = child;
-    let end = std::time::Instant::now() + VERSION_WITHIN;
-    loop {
-        match child.try_wait() {
-            Ok(Some(_)) => break,
-            Ok(None) if std::time::Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed("did not end in time".to_owned()));
-            }
-            Err(e) => return Err(failed(format!("was lost: {e}"))),
-        }
-    }
-    let output = child.wait_with_output().map_err(|e| failed(format!("was lost: {e}")))?;
-    let text = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
-    if output.status.success() && text.starts_with("wemixvisor ") {
-        Ok(text.chars().take(100).collect())
-    } else {
-        Err(failed(format!("ended with {} and said {text:?}", output.status)))
-    }
-}
-
-/// Where this program was started from. When its file is replaced, the kernel marks the old one as deleted; the
-/// path without the mark is where the new one is.
-pub fn own_program() -> std::io::Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    let text = path.to_string_lossy();
-    Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
 }

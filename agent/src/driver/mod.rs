@@ -1,4 +1,5 @@
 //! Carries out what the machine wants, one effect after the other, and tells it what happened.
+mod asked;
 mod control;
 mod effects;
 mod ending;
@@ -6,10 +7,12 @@ mod events;
 mod fuse;
 mod plans;
 mod prepare;
+mod successor;
 
 pub use control::{Answer, Request, Status};
-pub use ending::own_program;
+
 pub use plans::{Pending, PlanReason, PlanWait};
+pub use successor::own_program;
 
 use crate::clock;
 use crate::config::{Flags, Settings};
