@@ -152,6 +152,11 @@ impl Home {
         "control.sock"
     }
 
+    /// The same socket by its whole path, for people.
+    pub fn control(&self) -> PathBuf {
+        self.root.join(Home::control_name())
+    }
+
     /// Key, certificate and CA of the fleet.
     pub fn fleet(&self) -> PathBuf {
         self.root.join("fleet")

@@ -1,4 +1,5 @@
 //! `wemixvisor`: supervises one chain client per home, alone or in a fleet.
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,7 +11,8 @@ fn main() -> ExitCode {
     match agent::cli::main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("wemixvisor: {error:#}");
+            // Where a full disk takes nothing any more, the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "wemixvisor: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 mod support;
 
+use agent::host::launch::Record;
+use common::time::UnixMs;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -142,4 +144,25 @@ fn refuses_what_does_not_work(host: &Host, pid: u32, agent: u32) {
         wait(what, || (host.said().matches("this agent goes on").count() > before).then_some(()));
         assert_eq!((executed(agent), host.running()), (inode, pid), "{what}");
     }
+}
+
+#[test]
+fn a_clock_that_was_set_does_not_shorten_a_stop_that_is_under_way() {
+    let mut host = Host::new(&json!({"version": "1.0.0", "flush_ms": 1500}));
+    host.plan_settings("");
+    host.add("v2", &json!({"version": "2.0.0"}));
+    host.start();
+    let pid = host.healthy();
+    let said = host.command(&["upgrade", "schedule", "v2", "now"]);
+    assert!(said.status.success(), "{said:?}");
+    let path = host.home().process();
+    let record = wait("the record of the stop", || Record::read(&path).filter(|r| r.asked));
+    host.kill_agent();
+    // Set forward by a day, it looks as if the stop had been decided a day ago.
+    let before = record.stopping.unwrap().0 - 86_400_000;
+    Record { stopping: Some(UnixMs(before)), since: UnixMs(before), ..record }.write(&path).unwrap();
+    assert!(alive(pid), "the node ended before the next agent could look at it");
+    host.start();
+    host.runs("v2");
+    assert_eq!((host.count("flushed"), host.count("term"), host.count("started 2.0.0")), (1, 1, 1));
 }

@@ -96,12 +96,14 @@ pub(super) struct Asked {
 }
 
 /// Opens the socket in the working folder, which is the home's, and passes on what is asked there.
-pub(super) fn listen(post: mpsc::UnboundedSender<Message>) -> io::Result<()> {
+pub(super) fn listen(home: &Home, post: mpsc::UnboundedSender<Message>) -> io::Result<()> {
     // The home's lock is held, so a socket that is there belongs to nobody.
     let _ = std::fs::remove_file(Home::control_name());
-    let listener = UnixListener::bind(Home::control_name())?;
+    let named =
+        |e: io::Error| io::Error::new(e.kind(), format!("the socket {}: {e}", home.control().display()));
+    let listener = UnixListener::bind(Home::control_name()).map_err(named)?;
     let only_us = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(Home::control_name(), only_us)?;
+    std::fs::set_permissions(Home::control_name(), only_us).map_err(named)?;
     tokio::spawn(async move {
         loop {
             match listener.accept().await {

@@ -225,7 +225,7 @@ impl Driver {
         let mut signals = Signals::listen()?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        control::listen(self.post.clone())?;
+        control::listen(&self.parts.home, self.post.clone())?;
         loop {
             self.drain().await?;
             if let Some(exit) = self.ended.take() {

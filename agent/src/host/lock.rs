@@ -46,7 +46,9 @@ pub fn take(path: &Path) -> Result<HomeLock, LockError> {
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             let _ = file.take(20).read_to_string(&mut holder);
-            return Err(LockError::Held { holder: holder.trim().to_owned(), path: path.to_owned() });
+            // It locks first and writes then.
+            let holder = Some(holder.trim()).filter(|h| !h.is_empty()).unwrap_or("just started").to_owned();
+            return Err(LockError::Held { holder, path: path.to_owned() });
         }
         Err(e) => return Err(failed(e.into())),
     }

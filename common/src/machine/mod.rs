@@ -3,6 +3,8 @@
 //! Order is part of the contract: the driver carries out effects in the order given, and a
 //! [`Effect::Persist`] must be durable before any effect after it begins. After a crash the driver
 //! feeds [`Event::Booted`] with the stored [`Ledger`] and what it finds on the host, and goes on.
+#[cfg(test)]
+mod clock_tests;
 mod effect;
 mod event;
 mod instruct;
