@@ -26,7 +26,7 @@ fn lines(host: &Host, pid: u32) -> BTreeMap<u64, usize> {
 
 fn assert_whole(host: &Host, pid: u32) {
     let seen = lines(host, pid);
-    let last = *seen.keys().last().expect("the node printed nothing");
+    let last = *seen.keys().last().unwrap_or_else(|| panic!("the node printed nothing"));
     let wrong: Vec<_> = (0..=last).filter(|n| seen.get(n) != Some(&1)).collect();
     assert!(wrong.is_empty(), "lost or doubled of {last} lines: {wrong:?}");
     assert!(last > 100, "only {last} lines");

@@ -12,7 +12,7 @@ pub(super) struct Fuse {
     before: Option<u32>,
     effects: u32,
     steps: u32,
-    /// Last ledger written, without what only the head of the chain changes.
+    /// Last ledger written, without what only looks at the node change.
     written: Option<Box<Ledger>>,
 }
 
@@ -27,7 +27,7 @@ impl Fuse {
         self.after.is_some() || self.before.is_some()
     }
 
-    /// What an effect is called, when it is one that others can see. How often the head is written down depends on
+    /// What an effect is called, when it is one that others can see. When looks at the node are written down depends on
     /// the time, and would make the count differ from run to run.
     pub(super) fn name(&mut self, effect: &Effect) -> Option<String> {
         if !self.is_set() {
@@ -36,7 +36,7 @@ impl Fuse {
         match effect {
             Effect::Watch { .. } | Effect::Report => None,
             Effect::Persist(ledger) => {
-                let ledger = Box::new(Ledger { head: None, ..(**ledger).clone() });
+                let ledger = Box::new(Ledger { head: None, last_start: None, ..(**ledger).clone() });
                 let new = self.written.as_ref() != Some(&ledger);
                 let name = format!("Persist({:?})", ledger.phase);
                 self.written = Some(ledger);

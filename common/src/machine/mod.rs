@@ -72,6 +72,8 @@ pub struct Machine {
     deadline_from: UnixMs,
     /// Whether RPC was seen since the process was started.
     rpc_seen: bool,
+    /// Whether the process was found running, so that nobody saw how long its start took.
+    adopted: bool,
     /// Whether the host was looked at; nothing is started before.
     booted: bool,
     /// Since when the head is what it is.
@@ -97,6 +99,7 @@ impl Machine {
             healthy_since: None,
             deadline_from: UnixMs(0),
             rpc_seen: false,
+            adopted: false,
             booted: false,
             head_since: None,
             head_written: UnixMs(0),

@@ -202,6 +202,7 @@ impl Machine {
         match result {
             Ok(pid) => {
                 self.process = ProcessState::Running { pid, since: now };
+                self.adopted = false;
                 if stopping {
                     return;
                 }

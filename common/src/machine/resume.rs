@@ -11,6 +11,8 @@ impl Machine {
         self.deadline_from = now;
         if let Some((pid, since)) = found.process {
             self.process = ProcessState::Running { pid, since };
+            // One that is still being started is looked at soon enough to be measured.
+            self.adopted = !matches!(self.ledger.phase, AgentPhase::Starting | AgentPhase::Probing);
         }
         match self.ledger.phase {
             AgentPhase::Downloading

@@ -83,7 +83,9 @@ impl Machine {
         self.silent_exits = 0;
         if !self.rpc_seen {
             self.rpc_seen = true;
-            self.ledger.last_start = Some(now.since(since));
+            if !self.adopted {
+                self.ledger.last_start = Some(now.since(since));
+            }
         }
         let waited_for = self.ledger.phase == AgentPhase::Probing && self.pending.is_none();
         // A plan's release that was given up on the far side of its height, and came up after all.

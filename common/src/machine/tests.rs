@@ -227,3 +227,20 @@ fn back_off_doubles_to_five_minutes_and_is_forgotten() {
     machine.step(now, Event::Exited { exit: "signal 9".into() });
     assert!(matches!(machine.process(), ProcessState::BackingOff { restarts: 1, .. }));
 }
+
+#[test]
+fn the_age_of_an_adopted_node_is_not_how_long_its_start_took() {
+    let probe = || Event::Probed(Probe { rpc_up: true, head: Some(5), head_advanced: false });
+    let mut ledger = Ledger::genesis(release(0).name, release(0).digest, T0);
+    ledger.last_start = Some(Span(900));
+    let found = Found { current: Some(release(0)), process: Some((7, T0)), ..Found::default() };
+    let (mut machine, _) = Machine::booted(ledger, found, T0.plus(Span::mins(600)));
+    machine.step(T0.plus(Span::mins(600)), probe());
+    assert_eq!(machine.ledger().last_start, Some(Span(900)));
+    // The next one is started before our eyes.
+    let at = T0.plus(Span::mins(601));
+    machine.step(at, Event::Exited { exit: "signal 9".into() });
+    machine.step(at, Event::Started(Ok(8)));
+    machine.step(at.plus(Span(300)), probe());
+    assert_eq!(machine.ledger().last_start, Some(Span(300)));
+}
