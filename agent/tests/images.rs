@@ -155,6 +155,9 @@ fn link(host: &Host, to: Option<&str>) {
 fn on_each_image_of_ledger_and_link_the_release_of_the_ledger_is_run() {
     let (mut host, ledgers) = upgraded();
     let (ledger, current) = (host.home().ledger(), host.home().current());
+    // A link to a release with an applied plan, above a ledger that never left the one before, is another supervisor's
+    // doing and is followed; a power cut between the switch and the note of it leaves no applied plan.
+    std::fs::remove_file(host.root().join("upgrades/v2/upgrade-info.json")).unwrap();
     let folders = ["genesis", "upgrades/v2"];
     for (which, bytes) in ledgers.iter().enumerate() {
         for to in [Some(folders[0]), Some(folders[1]), None] {

@@ -63,11 +63,22 @@ impl Driver {
         Ok(())
     }
 
-    async fn persist(&self, ledger: &Ledger) -> anyhow::Result<()> {
+    async fn persist(&mut self, ledger: &Ledger) -> anyhow::Result<()> {
         let path = self.parts.home.ledger();
+        let decided = Ledger { head: None, last_start: None, ..ledger.clone() };
+        if self.written.as_ref() == Some(&decided) {
+            // Only what was seen of the chain: worth keeping, but no reason to leave the node alone on a full disk.
+            if let Err(error) = ledger::write(&path, ledger) {
+                tracing::warn!(%error, "the node's head could not be written down");
+            }
+            return Ok(());
+        }
         for _ in 0..WRITE_TRIES {
             match ledger::write(&path, ledger) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.written = Some(decided);
+                    return Ok(());
+                }
                 Err(error) => tracing::error!(%error, "trying again"),
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

@@ -131,6 +131,8 @@ pub struct Driver {
     /// How the node ended, when that is still to be judged.
     ended: Option<Exit>,
     end: Option<End>,
+    /// What was written down last, but for what was seen of the chain.
+    written: Option<Ledger>,
     /// Whether this agent replaced `current`.
     switched: bool,
     judge: Judge,
@@ -180,6 +182,7 @@ impl Driver {
             stopping: None,
             ended: None,
             end: None,
+            written: Some(Ledger { head: None, last_start: None, ..ledger.clone() }),
             switched: false,
             judge,
             judged_at: clock::now(),
