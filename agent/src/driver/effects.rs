@@ -18,6 +18,8 @@ use tokio::time::Instant;
 /// How often a ledger that cannot be written is tried again, half a second apart, before the agent
 /// ends and leaves the rest to the next one.
 const WRITE_TRIES: u32 = 20;
+/// How long the stop for a switch waits for the digest of what comes after it.
+const HASH_FIRST: Duration = Duration::from_secs(1);
 /// How often the rest of a session is looked for after its leader ended.
 const REST_EVERY: Duration = Duration::from_millis(50);
 /// How long the rest of a session that ended by itself may take before it is killed.
@@ -35,7 +37,7 @@ impl Driver {
             }
             Effect::Preflight { release } => self.preflight(release),
             Effect::Stop { within } => {
-                self.hash_next();
+                self.hash_next().await;
                 self.stop(within);
             }
             Effect::Prepare { release } => self.prepare(release),
@@ -98,13 +100,21 @@ impl Driver {
         }
     }
 
-    /// What is started after the stop is hashed during it: the launcher then only looks whether it is still the same.
-    fn hash_next(&mut self) {
+    /// What is started after the stop is hashed before it, while the node still works: the launcher then only looks
+    /// whether it is still the same. A node that is down already waits for nothing, and a restart hashes beside the stop.
+    async fn hash_next(&mut self) {
         let ledger = self.machine.ledger();
+        let switching = ledger.destination.is_some() && self.parts.node.is_some();
         let next = ledger.destination.as_ref().unwrap_or(&ledger.current);
         let path = self.parts.home.binary(&next.name);
         let hash = move || Checked::of(&path).ok().flatten();
-        self.hashing = Some(tokio::task::spawn_blocking(hash));
+        let mut hashing = tokio::task::spawn_blocking(hash);
+        if switching {
+            let _ = tokio::time::timeout(HASH_FIRST, &mut hashing).await.map(|done| {
+                self.parts.checked = done.ok().flatten();
+            });
+        }
+        self.hashing = Some(hashing).filter(|h| !h.is_finished());
     }
 
     pub(super) fn stop(&mut self, within: Span) {
