@@ -1,6 +1,7 @@
 //! `wemixvisor backup`.
 mod report;
 
+use super::Output;
 use super::Place;
 use crate::clock;
 use crate::config::Settings;
@@ -9,7 +10,7 @@ use crate::host::backup::{self, BackupError, Meta, Options, Plan, Source};
 use crate::host::lock::{self, HomeLock, LockError};
 use crate::ledger;
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use common::time::Span;
 use report::{Line, Report};
 use std::io::{BufRead, IsTerminal, Write};
@@ -27,12 +28,6 @@ pub struct Backup {
     output: Output,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,7 +18,7 @@ use crate::config::{Flags, Loaded, Settings, home_of};
 use crate::driver::Request;
 use crate::home::Home;
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +31,15 @@ struct Cli {
     place: Place,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Form of an output that people and programs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
 }
 
 /// Where the home is.

@@ -1,11 +1,12 @@
 //! `wemixvisor status`: asks the running agent; without one it tells what is written down.
+use super::Output;
 use crate::ask::{AskError, ask};
 use crate::driver::{Answer, Pending, PlanReason, PlanWait, Request, Status};
 use crate::home::Home;
 use crate::host::launch::Record;
 use crate::host::proc;
 use crate::ledger;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use common::machine::HeightWait;
 use common::wire::v1::ProcessState;
 use serde_json::json;
@@ -20,12 +21,6 @@ pub struct StatusArgs {
     /// Form of the output
     #[arg(long, short, value_enum, default_value = "table")]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 impl StatusArgs {

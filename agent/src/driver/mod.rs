@@ -256,6 +256,10 @@ impl Driver {
 
     /// Feeds the machine until nothing is waiting.
     async fn drain(&mut self) -> anyhow::Result<()> {
+        if self.queue.is_empty() {
+            // A look at files that did not change has nothing to tell.
+            return Ok(());
+        }
         let before = self.machine.phase();
         while let Some(event) = self.queue.pop_front() {
             let effects = self.machine.step(clock::steady(), event);

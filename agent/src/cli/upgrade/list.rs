@@ -1,7 +1,8 @@
 //! `wemixvisor upgrade list`.
 use super::Host;
+use crate::cli::Output;
 use crate::plan::{Plan, PlanFault, Standing, binary};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use common::id::ReleaseName;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -13,12 +14,6 @@ pub(super) struct List {
     /// Form of the output
     #[arg(long, short, value_enum, default_value = "table")]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// What is shown.
