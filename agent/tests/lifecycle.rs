@@ -106,8 +106,11 @@ fn stop_waits_for_a_slow_node_and_others_can_ask_meanwhile() {
         wait("the stop", || (host.count("term") == 1).then_some(()));
         let status = host.command(&["status"]);
         assert!(status.status.success(), "{status:?}");
-        assert!(failed(&host.command(&["stop"]), 1).contains("the agent is ending"));
+        assert!(failed(&host.command(&["restart"]), 1).contains("the agent is ending"));
         assert!(alive(pid), "nobody waited for the flush");
+        // A second one waits for the same end.
+        let second = host.command(&["stop"]);
+        assert!(said(&second).starts_with("the node stopped after ") && !alive(pid), "{second:?}");
         stop.join().unwrap()
     });
     // Although the settings leave the node to the next agent: it was named.

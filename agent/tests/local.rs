@@ -130,6 +130,19 @@ fn bad_plan_files_are_shown_and_nothing_else() {
 }
 
 #[test]
+fn the_kernel_tells_of_a_plan_when_nobody_looks() {
+    let mut host = Host::new(&json!({"version": "1.0.0"}));
+    host.plan_settings("[upgrade]\npoll = \"60m\"\n[health]\nevery = \"60m\"\n");
+    host.start();
+    let pid = host.healthy();
+    host.plan(r#"{"name":"v2","height":100000}"#);
+    wait("the plan", || host.status()?.plan.filter(|p| p.height == Some(100_000)).map(drop));
+    std::fs::remove_file(host.data().join("upgrade-info.json")).unwrap();
+    wait("no plan", || host.status()?.plan.is_none().then_some(()));
+    assert!(alive(pid) && host.count("term") == 0);
+}
+
+#[test]
 fn an_unknown_height_is_no_height() {
     let mut host = host(&json!({"version": "1.0.0", "mute": true}));
     host.add("v2", &json!({"version": "2.0.0"}));

@@ -106,6 +106,8 @@ fn under_systemd(bench: &Bench) {
         node["observed"]["report"]["process"]["pid"].as_u64()
     };
     let before = until("a running node", pid);
+    let group = bench.on_host(1, &format!("cat /proc/{before}/cgroup"));
+    assert!(group.trim_end().ends_with("/wemixvisor.service/wemixvisor-node"), "{group}");
     let agent = "systemctl show -p MainPID --value wemixvisor";
     let old = bench.on_host(1, agent);
     let home = bench.home();

@@ -25,7 +25,7 @@ impl Driver {
         let done = |detail: &str| Answer::Done { detail: detail.to_owned() };
         let answer = match asked.request {
             Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Stop => return self.end = Some(End::Stop(asked.reply, asked.written)),
+            Request::Stop => return self.end = Some(End::Stop((asked.reply, asked.written))),
             Request::Restart { force } => self.restart_asked(force),
             Request::Reload => match self.reload() {
                 Ok(detail) => Answer::Done { detail },

@@ -24,12 +24,15 @@ pub(super) enum End {
     /// A signal: the settings say what becomes of the node.
     Told,
     /// `wemixvisor stop`: the node is stopped whatever the settings say. Answered when it is gone.
-    Stop(oneshot::Sender<Answer>, oneshot::Receiver<()>),
+    Stop(Waits),
     /// The node ended and is not to be started again.
     With(u8),
     /// The executable on the disk takes over, when whoever asked for it has the answer.
     Replace(Option<oneshot::Receiver<()>>),
 }
+
+/// Somebody who waits for the node's end: where the answer goes, and what ends when it is out.
+type Waits = (oneshot::Sender<Answer>, oneshot::Receiver<()>);
 
 /// The signals an agent listens to.
 pub(super) struct Signals {
@@ -106,12 +109,12 @@ impl Driver {
         self.waiting_start = None;
         let why = match &end {
             End::Told => "told to by a signal",
-            End::Stop(..) => "told to stop",
+            End::Stop(_) => "told to stop",
             End::With(_) => "the node ended",
             End::Replace(_) => "replaced by another agent",
         };
         self.tell(crate::webhook::Kind::AgentEnding, why);
-        let reply = match end {
+        let mut waiting = match end {
             End::With(code) => {
                 self.last_words().await;
                 return Ok(ExitCode::from(code));
@@ -126,11 +129,11 @@ impl Driver {
                 self.last_words().await;
                 return Ok(ExitCode::SUCCESS);
             }
-            End::Told => None,
-            End::Stop(reply, written) => Some((reply, written)),
+            End::Told => Vec::new(),
+            End::Stop(waits) => vec![waits],
         };
-        let stopped = self.stop_for_good(signals).await;
-        if let Some((reply, written)) = reply {
+        let stopped = self.stop_for_good(signals, &mut waiting).await;
+        for (reply, written) in waiting {
             let answer = match &stopped {
                 Ok(None) => Answer::Done { detail: "the node was not running".to_owned() },
                 Ok(Some(took)) => Answer::Done { detail: format!("the node stopped after {took}") },
@@ -148,7 +151,12 @@ impl Driver {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn stop_for_good(&mut self, signals: &mut Signals) -> anyhow::Result<Option<Span>> {
+    /// Stops the node. Who asks for the same meanwhile is added to those who wait.
+    async fn stop_for_good(
+        &mut self,
+        signals: &mut Signals,
+        waiting: &mut Vec<Waits>,
+    ) -> anyhow::Result<Option<Span>> {
         let began = Instant::now();
         if self.parts.node.is_none() {
             return Ok(None);
@@ -166,6 +174,7 @@ impl Driver {
                     Message::Asked(Asked { request: Request::Status, reply, .. }) => {
                         let _ = reply.send(Answer::Status(Box::new(self.status())));
                     }
+                    Message::Asked(Asked { request: Request::Stop, reply, written }) => waiting.push((reply, written)),
                     Message::Asked(Asked { reply, .. }) => {
                         let why = "the agent is ending".to_owned();
                         let _ = reply.send(Answer::Refused { why, hint: "wait for it".to_owned() });

@@ -46,8 +46,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How often the machine is told that time passes.
+/// How often the machine is told that time passes, while it waits for time.
 const TICK: Duration = Duration::from_millis(500);
+/// How often at least, while the node runs and nothing is to be done; a look at the node brings it along.
+const AT_REST: Duration = Duration::from_secs(5);
 /// Time between looks when the height of a plan is near.
 const NEAR_HEIGHT: Span = Span(250);
 /// A node whose RPC is not up is looked at more often for so long after its start.
@@ -142,6 +144,7 @@ pub struct Driver {
     fuse: Fuse,
     plans: Plans,
     next_poll: Instant,
+    next_tick: Instant,
     /// Backups without digests yet.
     unsealed: Arc<Mutex<Vec<Backup>>>,
     reports: watch::Sender<SyncRequest>,
@@ -191,6 +194,7 @@ impl Driver {
             fuse: Fuse::of_environment(),
             plans,
             next_poll: Instant::now(),
+            next_tick: Instant::now(),
             unsealed: Arc::default(),
             reports,
             urgent,
@@ -226,8 +230,6 @@ impl Driver {
     /// When the ledger cannot be written any more: the next agent goes on from what is durable.
     pub async fn run(mut self) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::listen()?;
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         control::listen(&self.parts.home, self.post.clone())?;
         loop {
             self.drain().await?;
@@ -244,12 +246,10 @@ impl Driver {
                 Some(message) = self.inbox.recv() => self.message(message),
                 Some(arrived) = self.parts.arrived.recv() => self.arrived(arrived).await?,
                 () = until(start_at) => self.start_now().await,
-                _ = ticks.tick() => self.tick(),
+                () = self.plans.touched() => self.plans_touched(),
+                () = tokio::time::sleep_until(self.next_tick) => self.tick(),
                 () = tokio::time::sleep_until(self.next_probe) => self.look(),
-                () = tokio::time::sleep_until(self.next_poll) => {
-                    self.next_poll = Instant::now() + self.parts.settings.upgrade.poll.to_std();
-                    self.poll_plans();
-                }
+                () = tokio::time::sleep_until(self.next_poll) => self.poll_plans(),
             }
         }
     }
@@ -281,6 +281,10 @@ impl Driver {
             }
         }
         self.publish();
+        if !self.machine.is_at_rest() {
+            self.next_tick = self.next_tick.min(Instant::now() + TICK);
+            self.next_poll = self.next_poll.min(Instant::now() + self.poll_after());
+        }
         Ok(())
     }
 
@@ -322,6 +326,7 @@ impl Driver {
         self.retry_plan();
         self.keep_house();
         self.queue.push_back(Event::Tick);
+        self.next_tick = Instant::now() + if self.machine.is_at_rest() { AT_REST } else { TICK };
     }
 
     /// Begins a look at the node, one at a time.
@@ -357,6 +362,11 @@ impl Driver {
         self.choose_plan(head);
         let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };
         self.queue.push_back(Event::Probed(probe));
+        if self.machine.is_at_rest() {
+            // Along with this, so that the host is not woken up for it.
+            self.tick();
+            self.poll_plans();
+        }
     }
 
     fn since_start(&self) -> Span {

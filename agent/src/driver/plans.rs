@@ -1,10 +1,10 @@
 //! What this host's own plans ask for, and what is written down when one of them has come.
-use super::{Driver, Parts};
+use super::{AT_REST, Driver, Parts};
 use crate::clock;
 use crate::config::Settings;
 use crate::home::Home;
 use crate::metrics::Counters;
-use crate::plan::{self, Applied, FaultKind, Plan, PlanFault, Queue, Watcher};
+use crate::plan::{self, Applied, FaultKind, Notice, Plan, PlanFault, Queue, Watcher};
 use crate::webhook::Kind;
 use common::machine::{Event, HeightWait, HostPlan, Ledger, Machine};
 use common::release::{Digest, ReleaseRef};
@@ -12,13 +12,19 @@ use common::time::{Span, UnixMs};
 use common::wire::v1::{AgentPhase, Direction, Fault, FaultCode, Goal, Limits};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A plan whose release could not be fetched is tried again after this long.
 const TRY_AGAIN_AFTER: Span = Span::mins(5);
+/// Time between the kernel's word on a file and the look at it: most files are written in less.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Plans of the host, as last seen.
 pub(super) struct Plans {
     watcher: Watcher,
+    /// `None` when the kernel does not tell: the files are looked at again and again then.
+    notice: Option<Notice>,
     queue: Queue,
     applied: Applied,
     /// The plan the machine has.
@@ -32,13 +38,14 @@ impl Plans {
     pub(super) fn at_boot(parts: &Parts, ledger: &mut Ledger) -> Plans {
         let (home, settings) = (&parts.home, &parts.settings);
         let mut watcher = Watcher::new(home, settings);
+        let notice = notice(home, settings);
         let queue =
             if settings.upgrade.enabled { watcher.poll().unwrap_or_default() } else { Queue::default() };
         for fault in &queue.faults {
             tracing::warn!(path = %fault.path.display(), "{fault}");
         }
         let mut plans =
-            Plans { watcher, queue, applied: applied(home, ledger), in_hand: None, failed_at: None };
+            Plans { watcher, notice, queue, applied: applied(home, ledger), in_hand: None, failed_at: None };
         let in_ledger = ledger.plan.as_ref().and_then(|stored| {
             let same = |p: &&Plan| host_plan(home, settings, p).release == stored.release;
             plans.queue.plans.iter().find(same).cloned()
@@ -80,6 +87,27 @@ impl Plans {
     pub(super) fn faults(&self) -> &[PlanFault] {
         &self.queue.faults
     }
+
+    /// Waits until the kernel says that something happened to a file of plans.
+    pub(super) async fn touched(&mut self) {
+        match &mut self.notice {
+            Some(notice) => notice.touched().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether a change that is made from now on is told.
+    fn is_told(&self) -> bool {
+        self.notice.as_ref().is_some_and(Notice::is_whole) && !self.watcher.is_young()
+    }
+}
+
+fn notice(home: &Home, settings: &Settings) -> Option<Notice> {
+    if !settings.upgrade.enabled {
+        return None;
+    }
+    let notice = Notice::new(home, settings);
+    notice.inspect_err(|error| tracing::debug!(%error, "plan files are polled: no inotify")).ok()
 }
 
 /// The plan that is next, as `status` shows it.
@@ -126,11 +154,30 @@ impl Driver {
     /// Plans are read by other rules from now on.
     pub(super) fn settings_changed(&mut self) {
         self.plans.watcher = Watcher::new(&self.parts.home, &self.parts.settings);
+        self.plans.notice = notice(&self.parts.home, &self.parts.settings);
         self.poll_plans();
+    }
+
+    /// A file of plans was touched. Who writes it is given a moment to come to its end.
+    pub(super) fn plans_touched(&mut self) {
+        self.next_poll = self.next_poll.min(Instant::now() + SETTLE);
+    }
+
+    /// The time until the plan files are to be looked at again, when nobody tells of a change. A host at rest is not
+    /// woken up for it more often than it must.
+    pub(super) fn poll_after(&self) -> Duration {
+        let poll = self.parts.settings.upgrade.poll.to_std();
+        let told = !self.parts.settings.upgrade.enabled || self.plans.is_told();
+        // The executable of a plan can be put in its place meanwhile.
+        let there = self.machine.ledger().plan.as_ref().is_none_or(|p| p.present);
+        if told && there && self.machine.is_at_rest() { poll.max(AT_REST) } else { poll }
     }
 
     /// Looks at the plan files, and tells the machine when another plan is next.
     pub(super) fn poll_plans(&mut self) {
+        if let Some(notice) = &mut self.plans.notice {
+            notice.arm();
+        }
         if self.parts.settings.upgrade.enabled
             && let Some(queue) = self.plans.watcher.poll()
         {
@@ -145,6 +192,7 @@ impl Driver {
             self.plans.applied = applied(&self.parts.home, self.machine.ledger());
         }
         self.choose_plan(None);
+        self.next_poll = Instant::now() + self.poll_after();
     }
 
     /// Picks the plan that is next, with a head that the machine may not know yet.

@@ -72,6 +72,11 @@ impl Watcher {
         Some(queue)
     }
 
+    /// Whether a file was touched so lately that it may be written again without a visible trace.
+    pub fn is_young(&self) -> bool {
+        self.young
+    }
+
     fn paths(&self) -> Vec<PathBuf> {
         let fixed: [&Path; 4] = [
             &self.settings.upgrade.plan_file,

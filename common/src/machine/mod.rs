@@ -165,6 +165,14 @@ impl Machine {
         self.committed()
     }
 
+    /// Whether the node runs and nothing waits for time: no [`Event::Tick`] makes a difference then.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.process, ProcessState::Running { .. })
+            && self.pending.is_none()
+            && self.retry_at.is_none()
+            && matches!(self.ledger.phase, AgentPhase::Idle | AgentPhase::Done | AgentPhase::Failed)
+    }
+
     /// Whether the switch is behind and the start of the new release ahead.
     pub fn has_switched(&self) -> bool {
         self.ledger.phase == AgentPhase::Starting

@@ -79,7 +79,9 @@ pub fn render(spec: &UnitSpec<'_>) -> Result<String, UnitError> {
          [Service]\nType=exec\nUser={user}\nEnvironment=DAEMON_HOME={home} DAEMON_NAME={daemon}\n\
          ExecStart={agent} run\nRestart=always\nRestartSec=1\n\
          # A restart of the agent leaves the node alone; the agent adopts it again.\n\
-         KillMode=process\nTimeoutStopSec=30\nLimitNOFILE=1048576\n\n\
+         KillMode=process\n\
+         # The agent divides its control group: what the node starts cannot leave the node's part of it.\n\
+         Delegate=yes\nTimeoutStopSec=30\nLimitNOFILE=1048576\n\n\
          ReadWritePaths={writable}\n"
     );
     // A home under /home would be hidden with the rest of it.
@@ -88,7 +90,9 @@ pub fn render(spec: &UnitSpec<'_>) -> Result<String, UnitError> {
     Ok(head + if in_home { "" } else { "ProtectHome=tmpfs\n" } + SANDBOX)
 }
 
-/// What neither the agent nor a chain client needs. Network, own files and /proc remain.
+/// What neither the agent nor a chain client needs. Network, own files, /proc and the unit's own control group remain:
+/// with `ProtectControlGroups` that group could not be divided, and no other is writable for an account without
+/// privileges.
 const SANDBOX: &str = "\
 UMask=0027
 NoNewPrivileges=yes
@@ -105,7 +109,6 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
-ProtectControlGroups=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -143,6 +146,7 @@ mod tests {
         let text = render(&spec(&node, "/var/lib/wemixvisor", &["/data/chain".to_owned()])).unwrap();
         for line in [
             "KillMode=process",
+            "Delegate=yes",
             "User=wemixvisor",
             "ExecStart=/usr/local/bin/wemixvisor run",
             "ReadWritePaths=/var/lib/wemixvisor /data/chain",

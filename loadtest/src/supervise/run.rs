@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NO_SWITCH: Duration = Duration::from_secs(20);
 /// What an agent does when it is young (looking closely, first sync) is over after this.
 const SETTLED: Duration = Duration::from_secs(5);
+/// An executable that changed less than two seconds ago is read twice by a start, because its times prove nothing yet.
+/// That of a host is older.
+const JUST_INSTALLED: Duration = Duration::from_secs(3);
 const NODE: &str = "supervised";
 
 /// Ends every process that runs from a folder with it, on whichever way out.
@@ -41,6 +44,7 @@ pub async fn run(spec: &SuperviseSpec, say: impl Fn(&str)) -> Result<SuperviseRe
     say("making a home");
     let mut home = Home::make(spec, &dir.join("alone"))?;
     let digest = digest_times(&home.path.join("release"), spec.repeat)?;
+    tokio::time::sleep(JUST_INSTALLED).await;
     let (start, stop) = starts(spec, &mut home, &say).await?;
     say("the agent alone");
     home.start()?;

@@ -42,7 +42,7 @@ pub(crate) fn executable_of(verified: &Path, package: &Package) -> Result<Execut
     let (path, digest) = match package.packing {
         Packing::Raw => (verified.to_owned(), None),
         packing => {
-            let path = beside(verified);
+            let path = verified.with_added_extension("unpacked");
             let guard = Temporary::new(path.clone());
             let folder = path.parent().unwrap_or(Path::new("/"));
             transfer::enough_space(folder, 0)?;
@@ -62,11 +62,6 @@ pub(crate) fn executable_of(verified: &Path, package: &Package) -> Result<Execut
     }
     executable::check(&path).map_err(|source| FetchError::Executable { url: url(), source })?;
     Ok(Executable { path, guard, digest })
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{name}.unpacked"))
 }
 
 impl Executable {
