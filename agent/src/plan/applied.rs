@@ -99,25 +99,26 @@ pub fn applied(home: &Home, settings: &Settings, plan: &Plan, head: Option<u64>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::scratch::Scratch;
     use crate::plan::{Queue, Source, Standing, batch_file, schedule};
 
-    struct Host {
-        _folder: tempfile::TempDir,
-        home: Home,
-        settings: Settings,
+    struct Host(Scratch);
+
+    impl std::ops::Deref for Host {
+        type Target = Scratch;
+
+        fn deref(&self) -> &Scratch {
+            &self.0
+        }
     }
 
     impl Host {
         fn new() -> Host {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::create_dir(folder.path().join("cosmovisor")).unwrap();
-            let settings = Settings::of(folder.path().to_owned(), "geth".into());
-            std::fs::create_dir_all(&settings.node.data_dir).unwrap();
-            let host = Host { home: settings.layout(), settings, _folder: folder };
+            let host = Scratch::new("cosmovisor");
             for name in ["v1", "v2", "v3"] {
                 std::fs::create_dir_all(host.home.upgrades().join(name).join("bin")).unwrap();
             }
-            host
+            Host(host)
         }
 
         fn read(&self) -> Queue {

@@ -219,15 +219,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ListError> {
 mod tests {
     use super::*;
     use crate::plan::Queue;
+    use crate::plan::scratch::Scratch;
     use common::id::ReleaseName;
-
-    fn host() -> (tempfile::TempDir, Home, Settings) {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::of(folder.path().to_owned(), "geth".into());
-        std::fs::create_dir_all(settings.layout().root()).unwrap();
-        std::fs::create_dir_all(&settings.node.data_dir).unwrap();
-        (folder, settings.layout(), settings)
-    }
 
     fn plan(title: &str, height: u64, source: Source) -> Plan {
         let name = ReleaseName::new(title).unwrap();
@@ -236,10 +229,11 @@ mod tests {
 
     #[test]
     fn writers_take_turns() {
-        let (_folder, home, settings) = host();
+        let host = Scratch::new("wemixvisor");
+        let (home, settings) = (&host.home, &host.settings);
         std::thread::scope(|scope| {
             for writer in 0..4 {
-                let (home, settings) = (&home, &settings);
+                let (home, settings) = (home, settings);
                 scope.spawn(move || {
                     for n in 1..=10 {
                         let height = writer * 10 + n;
@@ -252,31 +246,33 @@ mod tests {
                 });
             }
         });
-        let heights: Vec<u64> = Queue::read(&home, &settings).plans.iter().filter_map(|p| p.height).collect();
+        let heights: Vec<u64> = Queue::read(home, settings).plans.iter().filter_map(|p| p.height).collect();
         assert_eq!(heights, (1..=40).filter(|h| h % 2 == 1).collect::<Vec<u64>>());
     }
 
     #[test]
     fn a_list_that_cannot_be_read_is_not_written() {
-        let (_folder, home, settings) = host();
+        let host = Scratch::new("wemixvisor");
+        let (home, settings) = (&host.home, &host.settings);
         for text in ["{", "7", "{\"upgrades\":5}"] {
             std::fs::write(home.schedule(), text).unwrap();
-            assert!(schedule(&home, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
-            assert!(cancel(&home, &settings, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
+            assert!(schedule(home, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
+            assert!(cancel(home, settings, &plan("v2", 5, Source::Schedule)).is_err(), "{text}");
             assert_eq!(std::fs::read_to_string(home.schedule()).unwrap(), text);
         }
         // An applied plan is not held up by it.
-        forget(&home, &settings, &plan("v2", 5, Source::Batch), &Hold::of(&home).unwrap()).unwrap();
+        forget(home, settings, &plan("v2", 5, Source::Batch), &Hold::of(home).unwrap()).unwrap();
     }
 
     #[test]
     fn an_applied_plan_is_forgotten_at_every_height_and_without_one() {
-        let (_folder, home, settings) = host();
+        let host = Scratch::new("wemixvisor");
+        let (home, settings) = (&host.home, &host.settings);
         let batch = [plan("v2", 5, Source::Batch), plan("v3", 6, Source::Batch)];
-        replace_batch(&home, &settings, &batch).unwrap();
+        replace_batch(home, settings, &batch).unwrap();
         let at_once = Plan { height: None, ..plan("v2", 1, Source::Schedule) };
-        schedule(&home, &at_once).unwrap();
-        forget(&home, &settings, &plan("V2", 7, Source::PlanFile), &Hold::of(&home).unwrap()).unwrap();
-        assert_eq!(Queue::read(&home, &settings).plans, [plan("v3", 6, Source::Batch)]);
+        schedule(home, &at_once).unwrap();
+        forget(home, settings, &plan("V2", 7, Source::PlanFile), &Hold::of(home).unwrap()).unwrap();
+        assert_eq!(Queue::read(home, settings).plans, [plan("v3", 6, Source::Batch)]);
     }
 }

@@ -7,6 +7,8 @@ mod name;
 mod notice;
 mod parse;
 mod queue;
+#[cfg(test)]
+mod scratch;
 mod standing;
 mod watch;
 mod write;

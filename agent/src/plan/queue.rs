@@ -120,14 +120,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::scratch::Scratch;
 
-    fn host() -> (tempfile::TempDir, Home, Settings) {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::of(folder.path().to_owned(), "geth".into());
-        let home = settings.layout();
-        std::fs::create_dir_all(home.plans()).unwrap();
-        std::fs::create_dir_all(&settings.node.data_dir).unwrap();
-        (folder, home, settings)
+    fn host() -> Scratch {
+        let host = Scratch::new("wemixvisor");
+        std::fs::create_dir(host.home.plans()).unwrap();
+        host
     }
 
     fn titles(queue: &Queue) -> Vec<(&str, Option<u64>, Source)> {
@@ -136,18 +134,19 @@ mod tests {
 
     #[test]
     fn every_place_is_read_and_sorted() {
-        let (_folder, home, settings) = host();
-        assert_eq!(Queue::read(&home, &settings), Queue::default());
+        let host = host();
+        let (home, settings) = (&host.home, &host.settings);
+        assert_eq!(Queue::read(home, settings), Queue::default());
         std::fs::write(&settings.upgrade.plan_file, r#"{"name":"v3","height":300}"#).unwrap();
         let batch = r#"[{"name":"V5","height":500},{"name":"v1","height":"100"}]"#;
-        std::fs::write(batch_file(&settings), batch).unwrap();
+        std::fs::write(batch_file(settings), batch).unwrap();
         let plan = r#"{"version":"1.0","name":"x","upgrades":[{"name":"v4","height":400,"info":{"a":1}}]}"#;
         std::fs::write(home.plans().join("x-20250101-000000.json"), plan).unwrap();
         std::fs::write(home.plans().join("notes.txt"), "not a plan").unwrap();
         std::fs::write(home.plans().join(".x.json.new"), "not a plan").unwrap();
         let schedule = r#"{"upgrades":[{"name":"b","height":300},{"name":"now","height":null}]}"#;
         std::fs::write(home.schedule(), schedule).unwrap();
-        let queue = Queue::read(&home, &settings);
+        let queue = Queue::read(home, settings);
         assert_eq!(queue.faults, []);
         let (file, batch, schedule) = (Source::PlanFile, Source::Batch, Source::Schedule);
         let expected = [
@@ -164,13 +163,14 @@ mod tests {
 
     #[test]
     fn a_bad_place_is_a_fault_and_the_rest_is_followed() {
-        let (_folder, home, settings) = host();
+        let host = host();
+        let (home, settings) = (&host.home, &host.settings);
         std::fs::write(&settings.upgrade.plan_file, "{").unwrap();
         let batch = r#"[{"name":"ok","height":5,"time":"2030-01-01T00:00:00Z"},{"name":"..","height":6},7]"#;
-        std::fs::write(batch_file(&settings), batch).unwrap();
+        std::fs::write(batch_file(settings), batch).unwrap();
         std::fs::write(home.plans().join("a.json"), "{}").unwrap();
         std::fs::create_dir(home.schedule()).unwrap();
-        let queue = Queue::read(&home, &settings);
+        let queue = Queue::read(home, settings);
         assert_eq!(titles(&queue), [("ok", Some(5), Source::Batch)]);
         let kinds: Vec<_> = queue.faults.iter().map(|f| f.kind).collect();
         use FaultKind::{Malformed, NotYet, Warning};

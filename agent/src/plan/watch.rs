@@ -94,32 +94,19 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::scratch::Scratch;
     use std::fs::{File, FileTimes};
 
-    struct Host {
-        _folder: tempfile::TempDir,
-        home: Home,
-        settings: Settings,
+    fn host() -> Scratch {
+        let host = Scratch::new("wemixvisor");
+        std::fs::create_dir(host.home.plans()).unwrap();
+        host
     }
 
-    impl Host {
-        fn new() -> Host {
-            let folder = tempfile::tempdir().unwrap();
-            let settings = Settings::of(folder.path().to_owned(), "geth".into());
-            std::fs::create_dir_all(&settings.node.data_dir).unwrap();
-            std::fs::create_dir_all(settings.layout().plans()).unwrap();
-            Host { home: settings.layout(), settings, _folder: folder }
-        }
-
-        fn write(&self, text: &str) {
-            std::fs::write(&self.settings.upgrade.plan_file, text).unwrap();
-        }
-
-        /// Gives the plan file a time of modification.
-        fn modified(&self, time: SystemTime) {
-            let file = File::options().write(true).open(&self.settings.upgrade.plan_file).unwrap();
-            file.set_times(FileTimes::new().set_modified(time)).unwrap();
-        }
+    /// Gives the plan file a time of modification.
+    fn modify(host: &Scratch, time: SystemTime) {
+        let file = File::options().write(true).open(&host.settings.upgrade.plan_file).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
     }
 
     fn first(queue: Option<Queue>) -> Option<(String, u64)> {
@@ -129,11 +116,11 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once() {
-        let host = Host::new();
+        let host = host();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         assert_eq!(watcher.poll(), Some(Queue::default()), "the first look");
         assert_eq!(watcher.poll(), None);
-        host.write(r#"{"name":"v2","height":5}"#);
+        host.plan(r#"{"name":"v2","height":5}"#);
         assert_eq!(first(watcher.poll()), Some(("v2".into(), 5)));
         assert_eq!(watcher.poll(), None);
         let plan = r#"{"upgrades":[{"name":"v1","height":4}]}"#;
@@ -146,14 +133,14 @@ mod tests {
 
     #[test]
     fn a_file_written_again_in_the_same_moment_with_the_same_size_is_seen() {
-        let host = Host::new();
+        let host = host();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         let moment = SystemTime::now();
-        host.write(r#"{"name":"v2","height":5}"#);
-        host.modified(moment);
+        host.plan(r#"{"name":"v2","height":5}"#);
+        modify(&host, moment);
         assert_eq!(first(watcher.poll()), Some(("v2".into(), 5)));
-        host.write(r#"{"name":"v3","height":7}"#);
-        host.modified(moment);
+        host.plan(r#"{"name":"v3","height":7}"#);
+        modify(&host, moment);
         // Even if the file system showed no difference at all.
         watcher.stamps = watcher.paths().into_iter().map(Stamp::of).collect();
         assert_eq!(first(watcher.poll()), Some(("v3".into(), 7)));
@@ -161,9 +148,9 @@ mod tests {
 
     #[test]
     fn an_older_file_renamed_into_place_is_seen() {
-        let host = Host::new();
+        let host = host();
         let mut watcher = Watcher::new(&host.home, &host.settings);
-        host.write(r#"{"name":"v2","height":5}"#);
+        host.plan(r#"{"name":"v2","height":5}"#);
         watcher.poll();
         let other = host.home.base.join("other");
         std::fs::write(&other, r#"{"name":"v3","height":7}"#).unwrap();
@@ -177,24 +164,24 @@ mod tests {
 
     #[test]
     fn an_empty_then_half_then_whole_file_becomes_a_plan() {
-        let host = Host::new();
+        let host = host();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         watcher.poll();
         for part in ["", r#"{"name":"v2""#] {
-            host.write(part);
+            host.plan(part);
             let queue = watcher.poll().unwrap();
             assert_eq!(queue.faults[0].kind, crate::plan::FaultKind::NotYet);
             assert_eq!(queue.plans, []);
         }
-        host.write(r#"{"name":"v2","height":5}"#);
+        host.plan(r#"{"name":"v2","height":5}"#);
         let queue = watcher.poll().unwrap();
         assert_eq!((queue.plans.len(), queue.faults.len()), (1, 0));
     }
 
     #[test]
     fn a_quiet_file_is_not_read_again() {
-        let host = Host::new();
-        host.write(r#"{"name":"v2","height":5}"#);
+        let host = host();
+        host.plan(r#"{"name":"v2","height":5}"#);
         let mut watcher = Watcher::new(&host.home, &host.settings);
         watcher.poll();
         watcher.young = false;

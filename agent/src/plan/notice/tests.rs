@@ -1,28 +1,14 @@
 use super::*;
+use crate::plan::scratch::Scratch;
 use std::time::Duration;
 
 /// Everything that is waited for comes long before this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Host {
-    _folder: tempfile::TempDir,
-    home: Home,
-    settings: Settings,
-}
-
-impl Host {
-    fn new() -> Host {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings::of(folder.path().to_owned(), "geth".into());
-        std::fs::create_dir_all(&settings.node.data_dir).unwrap();
-        let home = settings.layout();
-        std::fs::create_dir_all(home.root()).unwrap();
-        Host { _folder: folder, home, settings }
-    }
-
-    fn notice(&self) -> Notice {
-        Notice::new(&self.home, &self.settings).unwrap()
-    }
+fn host() -> (Scratch, Notice) {
+    let host = Scratch::new("wemixvisor");
+    let notice = Notice::new(&host.home, &host.settings).unwrap();
+    (host, notice)
 }
 
 async fn told(notice: &mut Notice) {
@@ -46,8 +32,7 @@ async fn is_told(notice: &mut Notice) -> bool {
 
 #[tokio::test]
 async fn a_plan_that_is_written_renamed_or_removed_is_told() {
-    let host = Host::new();
-    let mut notice = host.notice();
+    let (host, mut notice) = host();
     assert!(notice.is_whole());
     let plan = &host.settings.upgrade.plan_file;
     std::fs::write(plan, "{}").unwrap();
@@ -68,8 +53,7 @@ async fn a_plan_that_is_written_renamed_or_removed_is_told() {
 
 #[tokio::test]
 async fn what_else_is_written_beside_plans_is_not_told() {
-    let host = Host::new();
-    let mut notice = host.notice();
+    let (host, mut notice) = host();
     std::fs::write(host.settings.node.data_dir.join("priv_validator_state.json"), "{}").unwrap();
     std::fs::write(host.home.ledger(), "{}").unwrap();
     assert!(!is_told(&mut notice).await);
@@ -79,8 +63,7 @@ async fn what_else_is_written_beside_plans_is_not_told() {
 
 #[tokio::test]
 async fn folders_that_are_made_later_are_listened_to() {
-    let host = Host::new();
-    let mut notice = host.notice();
+    let (host, mut notice) = host();
     std::fs::create_dir(host.home.plans()).unwrap();
     told(&mut notice).await;
     assert!(notice.is_whole());
@@ -94,8 +77,7 @@ async fn folders_that_are_made_later_are_listened_to() {
 
 #[tokio::test]
 async fn a_folder_that_is_moved_away_or_removed_is_listened_to_again_when_it_is_back() {
-    let host = Host::new();
-    let mut notice = host.notice();
+    let (host, mut notice) = host();
     let (data, aside) = (&host.settings.node.data_dir, host.home.base.join("aside"));
     std::fs::rename(data, &aside).unwrap();
     told(&mut notice).await;
@@ -114,8 +96,7 @@ async fn a_folder_that_is_moved_away_or_removed_is_listened_to_again_when_it_is_
 
 #[tokio::test]
 async fn a_plan_behind_a_link_is_nothing_the_kernel_tells_of() {
-    let host = Host::new();
-    let mut notice = host.notice();
+    let (host, mut notice) = host();
     std::os::unix::fs::symlink(host.home.base.join("real.json"), &host.settings.upgrade.plan_file).unwrap();
     told(&mut notice).await;
     assert!(!notice.is_whole());
