@@ -54,7 +54,7 @@ pub(super) static SUPERVISOR: &[Key] = keys! {
         "Whether they are followed although the host is in a fleet.";
     "upgrade" "poll" Live (settings.upgrade.poll) ["DAEMON_POLL_INTERVAL" Theirs]
         "" ""
-        "How often the plan files are looked at; 10ms or more.";
+        "How often the plan files are looked at while the kernel does not tell of changes; 10ms or more.";
     "upgrade" "plan_file" Agent (settings.upgrade.plan_file) []
         "" "DATA_DIR/upgrade-info.json"
         "The plan file, absolute.";

@@ -93,7 +93,7 @@ pub struct UpgradeSettings {
     pub enabled: bool,
     /// Whether they are followed although the host is in a fleet.
     pub in_fleet: bool,
-    /// How often the plan files are looked at.
+    /// How often the plan files are looked at while the kernel does not tell of changes.
     pub poll: Span,
     /// The plan file; `DATA_DIR/upgrade-info.json` unless set.
     pub plan_file: PathBuf,

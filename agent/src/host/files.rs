@@ -7,15 +7,10 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 /// How much is hashed at once, in bytes: small enough to be still in the processor's nearest caches when it is
 /// hashed after it was read.
 const CHUNK: usize = 32 << 10;
-/// Files of this many bytes are read by a thread of their own while what was read is hashed.
-const READ_AHEAD_FROM: u64 = 4 << 20;
-/// How much that thread reads at once, in bytes, and how many buffers there are.
-const AHEAD: (usize, usize) = (256 << 10, 3);
 /// A file that changed less than this long ago, in seconds, may change again within one step of the clock that
 /// marks files; its digest is not remembered.
 const SETTLED_SECONDS: i64 = 2;
@@ -75,42 +70,7 @@ pub fn digest(mut reader: impl Read) -> io::Result<Digest> {
 /// # Errors
 /// When it cannot be read.
 pub fn digest_of(path: &Path) -> io::Result<Digest> {
-    digest_file(&File::open(path)?)
-}
-
-fn digest_file(file: &File) -> io::Result<Digest> {
-    if file.metadata()?.len() < READ_AHEAD_FROM { digest(file) } else { digest_ahead(file) }
-}
-
-/// Like [`digest`]: a quarter of its time for an executable is reading, which another core can do meanwhile.
-fn digest_ahead(mut reader: impl Read + Send) -> io::Result<Digest> {
-    let (size, count) = AHEAD;
-    let (filled, full) = mpsc::sync_channel::<(Vec<u8>, usize)>(count);
-    let (returned, empty) = mpsc::sync_channel(count);
-    for _ in 0..count {
-        let _ = returned.send(vec![0; size]);
-    }
-    let read = move || -> io::Result<()> {
-        // It ends when the other side has gone, which it does not before the last byte.
-        while let Ok(mut buffer) = empty.recv() {
-            let length = reader.read(&mut buffer)?;
-            if length == 0 || filled.send((buffer, length)).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("read".to_owned()).stack_size(64 << 10);
-        let reading = thread.spawn_scoped(scope, read)?;
-        let mut hash = Sha256::new();
-        while let Ok((buffer, length)) = full.recv() {
-            hash.update(&buffer[..length]);
-            let _ = returned.send(buffer);
-        }
-        reading.join().map_err(|_| io::Error::other("the thread that read it ended"))??;
-        Ok(Digest(hash.finalize().into()))
-    })
+    digest(File::open(path)?)
 }
 
 /// What tells a file from another one, and from itself after a change, without reading it. Nobody but the
@@ -162,7 +122,7 @@ impl Checked {
         if !identity.is_settled() {
             return Ok(None);
         }
-        let digest = digest_file(&file)?;
+        let digest = digest(&file)?;
         Ok((Identity::of(&file.metadata()?) == identity).then_some(Checked { identity, digest }))
     }
 
@@ -230,25 +190,6 @@ mod tests {
         for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7] {
             let bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
             assert_eq!(digest(&bytes[..]).unwrap(), Digest::of(&bytes), "{size}");
-            assert_eq!(digest_ahead(&bytes[..]).unwrap(), Digest::of(&bytes), "{size}");
-        }
-        let long: Vec<u8> = (0..10 * AHEAD.0 + 11).map(|i| u8::try_from(i % 249).unwrap()).collect();
-        assert_eq!(digest_ahead(&long[..]).unwrap(), Digest::of(&long));
-    }
-
-    #[test]
-    fn a_digest_of_half_a_file_is_none() {
-        let half = vec![7; 3 * AHEAD.0];
-        let broken = (&half[..]).chain(Broken);
-        let error = digest_ahead(broken).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    }
-
-    struct Broken;
-
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
         }
     }
 }

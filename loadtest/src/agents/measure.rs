@@ -1,5 +1,6 @@
 //! Percentiles, and CPU and memory of another process as the kernel counts them.
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Percentiles of a set of latencies.
@@ -35,9 +36,10 @@ pub struct ProcessUse {
     pid: u32,
     began: Instant,
     began_cpu: Duration,
+    began_threads: Option<BTreeMap<u32, Duration>>,
     /// Wall time.
     pub wall: Duration,
-    /// CPU time used in it, user and system.
+    /// CPU time used in it, user and system: to the nanosecond while no thread ended, else in steps of 10 ms.
     pub cpu: Duration,
     /// Resident memory at the end, bytes.
     pub rss_bytes: u64,
@@ -55,6 +57,7 @@ impl ProcessUse {
             pid,
             began: Instant::now(),
             began_cpu: cpu_time(pid)?,
+            began_threads: thread_times(pid),
             wall: Duration::ZERO,
             cpu: Duration::ZERO,
             rss_bytes: 0,
@@ -68,7 +71,9 @@ impl ProcessUse {
     /// When the process is gone.
     pub fn finish(mut self) -> Result<Self> {
         self.wall = self.began.elapsed();
-        self.cpu = cpu_time(self.pid)?.saturating_sub(self.began_cpu);
+        let ticks = cpu_time(self.pid)?.saturating_sub(self.began_cpu);
+        let threads = self.began_threads.take().zip(thread_times(self.pid));
+        self.cpu = threads.and_then(|(before, after)| spent(&before, &after)).unwrap_or(ticks);
         self.rss_bytes = status_kib(self.pid, "VmRSS:")? * 1024;
         self.peak_rss_bytes = status_kib(self.pid, "VmHWM:")? * 1024;
         Ok(self)
@@ -92,6 +97,24 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
+/// Time each thread was on a processor, as the scheduler counts it; `None` where it does not tell.
+fn thread_times(pid: u32) -> Option<BTreeMap<u32, Duration>> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let one = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let ns = text.split_whitespace().next()?.parse().ok()?;
+        Some((task.file_name().to_str()?.parse().ok()?, Duration::from_nanos(ns)))
+    };
+    tasks.map(one).collect()
+}
+
+/// What was used between the two; `None` when a thread ended, and took its time along.
+fn spent(before: &BTreeMap<u32, Duration>, after: &BTreeMap<u32, Duration>) -> Option<Duration> {
+    let all_there = before.keys().all(|id| after.contains_key(id));
+    let sum = |threads: &BTreeMap<u32, Duration>| threads.values().sum::<Duration>();
+    all_there.then(|| sum(after).saturating_sub(sum(before)))
+}
+
 fn status_kib(pid: u32, key: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} cannot be measured"))?;
@@ -105,6 +128,16 @@ fn status_kib(pid: u32, key: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_of_threads_is_told_while_none_has_ended() {
+        let ms = Duration::from_millis;
+        let before = BTreeMap::from([(1, ms(5)), (2, ms(1))]);
+        let grown = BTreeMap::from([(1, ms(7)), (2, ms(1)), (3, ms(4))]);
+        assert_eq!(spent(&before, &grown), Some(ms(6)));
+        assert_eq!(spent(&before, &BTreeMap::from([(1, ms(70))])), None);
+        assert!(thread_times(u32::MAX).is_none());
+    }
 
     #[test]
     fn percentiles() {

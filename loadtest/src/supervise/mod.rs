@@ -64,7 +64,7 @@ impl fmt::Display for Times {
 pub struct Idle {
     /// At the end of it.
     pub memory: Resident,
-    /// CPU time, user and system, as a share of one core in percent. The kernel counts it in steps of 10 ms.
+    /// CPU time, user and system, as a share of one core in percent.
     pub cpu_percent: f64,
     /// For how long, in seconds.
     pub seconds: f64,
