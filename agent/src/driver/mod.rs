@@ -358,15 +358,15 @@ impl Driver {
         }
         let head = self.health.head().map(|b| b.height);
         self.judge_health(look.sealing);
+        if self.machine.is_at_rest() {
+            // Along with this, so that the host is not woken up for it.
+            self.tick();
+            self.read_plans();
+        }
         // Which plan is next depends on the head, and comes before what is due at it.
         self.choose_plan(head);
         let probe = Probe { rpc_up: self.health.rpc_up, head, head_advanced: look.head_advanced };
         self.queue.push_back(Event::Probed(probe));
-        if self.machine.is_at_rest() {
-            // Along with this, so that the host is not woken up for it.
-            self.tick();
-            self.poll_plans();
-        }
     }
 
     fn since_start(&self) -> Span {

@@ -175,6 +175,12 @@ impl Driver {
 
     /// Looks at the plan files, and tells the machine when another plan is next.
     pub(super) fn poll_plans(&mut self) {
+        self.read_plans();
+        self.choose_plan(None);
+    }
+
+    /// Looks at the plan files.
+    pub(super) fn read_plans(&mut self) {
         if let Some(notice) = &mut self.plans.notice {
             notice.arm();
         }
@@ -191,7 +197,6 @@ impl Driver {
             self.plans.queue = queue;
             self.plans.applied = applied(&self.parts.home, self.machine.ledger());
         }
-        self.choose_plan(None);
         self.next_poll = Instant::now() + self.poll_after();
     }
 

@@ -1,17 +1,26 @@
 //! What the end of a node means, by `[node] restart` and `max_restarts`, and what becomes the agent's exit code.
 use crate::support::{Host, alive, send, wait};
+use common::machine::HEALTHY_AFTER;
+use common::time::Span;
+use common::wire::v1::ProcessState;
 use serde_json::{Value, json};
 
 /// How the node ends, the rule, how often it is started, and the agent's exit code.
 type Row = (Value, &'static str, usize, i32);
 
-fn ends(behaviour: &Value, restart: &str) -> (usize, Option<i32>, usize) {
-    let mut host = Host::new(behaviour);
+/// A home whose node may end twice before its end is the agent's.
+fn host(behaviour: &Value, restart: &str) -> Host {
+    let host = Host::new(behaviour);
     host.settings(None, "stop", "20s");
     let path = host.root().join("wemixvisor.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     let node = format!("[node]\nrestart = \"{restart}\"\nmax_restarts = 2\n");
     std::fs::write(path, text.replace("[node]\n", &node)).unwrap();
+    host
+}
+
+fn ends(behaviour: &Value, restart: &str) -> (usize, Option<i32>, usize) {
+    let mut host = host(behaviour, restart);
     host.start();
     let code = host.agent_ends();
     (host.count("started"), code, host.nodes().len())
@@ -42,6 +51,37 @@ fn by_itself_under_each_rule() {
             assert_eq!(ended.join().unwrap(), (*starts, Some(*code), 0), "{behaviour} under {rule}");
         }
     });
+}
+
+/// Ends the node, and waits until it is the `count`-th end since it was last well.
+fn killed(host: &Host, count: u32) {
+    send("KILL", host.healthy());
+    wait("the pause before the next start", || match host.status()?.report.process {
+        ProcessState::BackingOff { restarts, .. } => (restarts == count).then_some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn a_node_that_was_well_for_a_minute_has_its_budget_back() {
+    let mut host = host(&json!({"version": "1.0.0"}), "always");
+    host.start();
+    killed(&host, 1);
+    killed(&host, 2);
+    // One more end now, and the agent ends with it.
+    let pid = host.healthy();
+    // In two parts, because nothing else is waited for this long.
+    for part in [HEALTHY_AFTER.0 / 2 + 5_000, HEALTHY_AFTER.0 + 5_000] {
+        wait("health", || {
+            let report = host.status()?.report;
+            let ProcessState::Running { since, .. } = report.process else { panic!("{report:?}") };
+            (report.at.since(since) >= Span(part)).then_some(())
+        });
+    }
+    assert!(alive(pid));
+    killed(&host, 1);
+    host.healthy();
+    assert_eq!(host.count("started"), 4);
 }
 
 #[test]
