@@ -6,8 +6,10 @@ use agent::driver::{PlanReason, PlanWait};
 use common::machine::HeightWait;
 use common::wire::v1::{AgentPhase, FaultCode};
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use support::coordinator::Fleet;
-use support::{Host, alive, wait};
+use support::{AGENT, Host, alive, wait};
 
 fn host(behaviour: &serde_json::Value) -> Host {
     let host = Host::new(behaviour);
@@ -140,6 +142,30 @@ fn the_kernel_tells_of_a_plan_when_nobody_looks() {
     std::fs::remove_file(host.data().join("upgrade-info.json")).unwrap();
     wait("no plan", || host.status()?.plan.is_none().then_some(()));
     assert!(alive(pid) && host.count("term") == 0);
+}
+
+#[test]
+fn where_the_kernel_has_no_room_for_a_listener_plan_files_are_polled() {
+    let full = "echo 0 >/proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let tried = Command::new("unshare").args(["-Ur", "sh", "-c", full, "true"]).status();
+    if !tried.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: no user namespaces here");
+        return;
+    }
+    let mut host = Host::new(&json!({"version": "1.0.0"}));
+    host.plan_settings("[upgrade]\npoll = \"50ms\"\n[health]\nevery = \"60m\"\n");
+    let wrapped = host.folder.path().join("without-inotify");
+    let text = format!("#!/bin/sh\nexec unshare -Ur sh -c '{full}' '{AGENT}' \"$@\"\n");
+    std::fs::write(&wrapped, text).unwrap();
+    std::fs::set_permissions(&wrapped, std::fs::Permissions::from_mode(0o755)).unwrap();
+    host.program = wrapped;
+    host.start();
+    host.program = AGENT.into();
+    host.healthy();
+    let said = std::fs::read_to_string(host.log()).unwrap();
+    assert!(said.contains("plan files are polled"), "{said}");
+    host.plan(r#"{"name":"v2","height":100000}"#);
+    wait("the plan", || host.status()?.plan.filter(|p| p.height == Some(100_000)).map(drop));
 }
 
 #[test]
