@@ -4,6 +4,7 @@ use crate::support::{AGENT, Host, wait};
 use common::wire::v1::AgentPhase;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -124,28 +125,37 @@ impl Guest {
         assert_eq!(self.current(), link);
     }
 
-    /// Every file and link below the home: its mode, and its content or where it leads.
+    /// Every file and link below the home: its mode, and its content or where it leads. What an agent that runs takes
+    /// away meanwhile, as it does with files on their way to their names, is left out.
     pub fn tree(&self) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
         let mut open = vec![self.at("")];
         while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(&folder).unwrap().flatten() {
-                let (path, meta) = (entry.path(), entry.path().symlink_metadata().unwrap());
-                let name = path.strip_prefix(self.at("")).unwrap().to_owned();
-                let shown = if meta.is_symlink() {
-                    format!("-> {}", std::fs::read_link(&path).unwrap().display())
-                } else if meta.is_file() {
-                    let digest = common::release::Digest::of(&std::fs::read(&path).unwrap());
-                    format!("{:o} {digest}", meta.mode() & 0o777)
-                } else if meta.is_dir() {
-                    open.push(path);
-                    "folder".to_owned()
-                } else {
-                    "special".to_owned()
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let shown = match shown(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    shown => shown.unwrap(),
                 };
-                found.insert(name, shown);
+                found.insert(path.strip_prefix(self.at("")).unwrap().to_owned(), shown);
+                if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                    open.push(path);
+                }
             }
         }
         found
     }
+}
+
+fn shown(path: &Path) -> std::io::Result<String> {
+    let meta = path.symlink_metadata()?;
+    Ok(if meta.is_symlink() {
+        format!("-> {}", std::fs::read_link(path)?.display())
+    } else if meta.is_file() {
+        format!("{:o} {}", meta.mode() & 0o777, common::release::Digest::of(&std::fs::read(path)?))
+    } else if meta.is_dir() {
+        "folder".to_owned()
+    } else {
+        "special".to_owned()
+    })
 }
