@@ -128,8 +128,10 @@ fn dashboards_are_complete() {
         let panels = board["panels"].as_array().expect(file);
         let shows = |p: &serde_json::Value| p["targets"][0]["expr"].is_string() && p["title"].is_string();
         assert!(!panels.is_empty() && panels.iter().all(shows), "{file}");
-        let unit = |p: &serde_json::Value| p["fieldConfig"]["defaults"]["unit"].clone();
-        let odd = panels.iter().find(|p| !unit(p).is_null() && !unit(p).is_string());
+        let odd = panels
+            .iter()
+            .map(|p| &p["fieldConfig"]["defaults"]["unit"])
+            .find(|u| !u.is_null() && !u.is_string());
         assert!(odd.is_none(), "{file}: a unit is a word: {odd:?}");
     }
 }

@@ -102,25 +102,15 @@ mod tests {
     use crate::plan::scratch::Scratch;
     use crate::plan::{Queue, Source, Standing, batch_file, schedule};
 
-    struct Host(Scratch);
-
-    impl std::ops::Deref for Host {
-        type Target = Scratch;
-
-        fn deref(&self) -> &Scratch {
-            &self.0
+    fn host() -> Scratch {
+        let host = Scratch::new("cosmovisor");
+        for name in ["v1", "v2", "v3"] {
+            std::fs::create_dir_all(host.home.upgrades().join(name).join("bin")).unwrap();
         }
+        host
     }
 
-    impl Host {
-        fn new() -> Host {
-            let host = Scratch::new("cosmovisor");
-            for name in ["v1", "v2", "v3"] {
-                std::fs::create_dir_all(host.home.upgrades().join(name).join("bin")).unwrap();
-            }
-            Host(host)
-        }
-
+    impl Scratch {
         fn read(&self) -> Queue {
             Queue::read(&self.home, &self.settings)
         }
@@ -141,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_applied_one_by_one_and_the_plan_file_stays() {
-        let host = Host::new();
+        let host = host();
         let governance = r#"{"name":"V1", "height":10, "mine":true}"#;
         std::fs::write(&host.settings.upgrade.plan_file, governance).unwrap();
         let batch = r#"[{"name":"v2","height":20,"info":"<i>"},{"broken":1},{"name":"v3","height":"30"}]"#;
@@ -178,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_plan_at_once_gets_the_height_it_was_applied_at() {
-        let host = Host::new();
+        let host = host();
         let plan = Plan {
             title: "v2".into(),
             name: ReleaseName::new("v2").unwrap(),
@@ -195,7 +185,7 @@ mod tests {
         host.apply_again();
     }
 
-    impl Host {
+    impl Scratch {
         /// Written down twice is as good as once.
         fn apply_again(&self) {
             let plan = Plan {
@@ -213,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_applied_plan_that_cannot_be_read_says_nothing() {
-        let host = Host::new();
+        let host = host();
         std::os::unix::fs::symlink(host.home.upgrades().join("v2"), host.home.current()).unwrap();
         for text in ["", "{", "[]", r#"{"name":1,"height":-1}"#] {
             std::fs::write(host.home.applied_plan(&ReleaseName::new("v2").unwrap()), text).unwrap();

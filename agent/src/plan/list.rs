@@ -68,6 +68,11 @@ pub fn batch_file(settings: &Settings) -> PathBuf {
     path.into()
 }
 
+/// The files of plans whose names are fixed, whether they are there or not.
+pub(super) fn fixed_files(home: &Home, settings: &Settings) -> [PathBuf; 3] {
+    [settings.upgrade.plan_file.clone(), batch_file(settings), home.schedule()]
+}
+
 /// The batch plans of wemixvisor v0.x, by name.
 pub(super) fn plan_files(home: &Home) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(home.plans()).into_iter().flatten().flatten();
@@ -233,7 +238,6 @@ mod tests {
         let (home, settings) = (&host.home, &host.settings);
         std::thread::scope(|scope| {
             for writer in 0..4 {
-                let (home, settings) = (home, settings);
                 scope.spawn(move || {
                     for n in 1..=10 {
                         let height = writer * 10 + n;

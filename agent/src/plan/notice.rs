@@ -1,5 +1,5 @@
 //! Told by the kernel (inotify) when something happens to the files of plans, so that a host at rest need not look.
-use super::list::batch_file;
+use super::list::fixed_files;
 use crate::config::Settings;
 use crate::home::Home;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -41,7 +41,7 @@ pub struct Notice {
     kernel: Receiver,
     folders: Vec<Folder>,
     /// Files that are known by other names too: what happens to them under those is not told.
-    files: Vec<PathBuf>,
+    files: [PathBuf; 3],
     whole: bool,
 }
 
@@ -53,7 +53,7 @@ impl Notice {
     pub fn new(home: &Home, settings: &Settings) -> io::Result<Notice> {
         let kernel = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let kernel = Receiver::from_owned_fd_unchecked(kernel)?;
-        let files = vec![settings.upgrade.plan_file.clone(), batch_file(settings), home.schedule()];
+        let files = fixed_files(home, settings);
         let mut folders: Vec<Folder> = Vec::new();
         for path in files.iter().cloned().chain([home.plans(), home.upgrades()]) {
             let Some(parent) = path.parent() else { continue };

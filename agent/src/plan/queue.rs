@@ -122,19 +122,13 @@ mod tests {
     use super::*;
     use crate::plan::scratch::Scratch;
 
-    fn host() -> Scratch {
-        let host = Scratch::new("wemixvisor");
-        std::fs::create_dir(host.home.plans()).unwrap();
-        host
-    }
-
     fn titles(queue: &Queue) -> Vec<(&str, Option<u64>, Source)> {
         queue.plans.iter().map(|p| (p.title.as_str(), p.height, p.source)).collect()
     }
 
     #[test]
     fn every_place_is_read_and_sorted() {
-        let host = host();
+        let host = Scratch::with_plans();
         let (home, settings) = (&host.home, &host.settings);
         assert_eq!(Queue::read(home, settings), Queue::default());
         std::fs::write(&settings.upgrade.plan_file, r#"{"name":"v3","height":300}"#).unwrap();
@@ -163,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_bad_place_is_a_fault_and_the_rest_is_followed() {
-        let host = host();
+        let host = Scratch::with_plans();
         let (home, settings) = (&host.home, &host.settings);
         std::fs::write(&settings.upgrade.plan_file, "{").unwrap();
         let batch = r#"[{"name":"ok","height":5,"time":"2030-01-01T00:00:00Z"},{"name":"..","height":6},7]"#;

@@ -19,6 +19,13 @@ impl Scratch {
         Scratch { home: settings.layout(), settings, _folder: folder }
     }
 
+    /// One of ours, with the folder of batch plans.
+    pub fn with_plans() -> Scratch {
+        let host = Scratch::new("wemixvisor");
+        std::fs::create_dir(host.home.plans()).unwrap();
+        host
+    }
+
     /// Writes the plan file.
     pub fn plan(&self, text: &str) {
         std::fs::write(&self.settings.upgrade.plan_file, text).unwrap();

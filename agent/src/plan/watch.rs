@@ -1,10 +1,10 @@
 //! Looks at the files of plans again and again, and reads them only when they changed.
 use super::Queue;
-use super::list::{batch_file, plan_files};
+use super::list::{fixed_files, plan_files};
 use crate::config::Settings;
 use crate::home::Home;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A file that was touched this recently may be written again without a visible trace: file systems give
@@ -78,14 +78,9 @@ impl Watcher {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        let fixed: [&Path; 4] = [
-            &self.settings.upgrade.plan_file,
-            &batch_file(&self.settings),
-            &self.home.schedule(),
-            // Which folders are there decides how names are understood.
-            &self.home.upgrades(),
-        ];
-        let mut paths: Vec<PathBuf> = fixed.into_iter().map(Path::to_owned).collect();
+        let mut paths = fixed_files(&self.home, &self.settings).to_vec();
+        // Which folders are there decides how names are understood.
+        paths.push(self.home.upgrades());
         paths.extend(plan_files(&self.home));
         paths
     }
@@ -96,12 +91,6 @@ mod tests {
     use super::*;
     use crate::plan::scratch::Scratch;
     use std::fs::{File, FileTimes};
-
-    fn host() -> Scratch {
-        let host = Scratch::new("wemixvisor");
-        std::fs::create_dir(host.home.plans()).unwrap();
-        host
-    }
 
     /// Gives the plan file a time of modification.
     fn modify(host: &Scratch, time: SystemTime) {
@@ -116,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once() {
-        let host = host();
+        let host = Scratch::with_plans();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         assert_eq!(watcher.poll(), Some(Queue::default()), "the first look");
         assert_eq!(watcher.poll(), None);
@@ -133,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_file_written_again_in_the_same_moment_with_the_same_size_is_seen() {
-        let host = host();
+        let host = Scratch::with_plans();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         let moment = SystemTime::now();
         host.plan(r#"{"name":"v2","height":5}"#);
@@ -148,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_older_file_renamed_into_place_is_seen() {
-        let host = host();
+        let host = Scratch::with_plans();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         host.plan(r#"{"name":"v2","height":5}"#);
         watcher.poll();
@@ -164,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_empty_then_half_then_whole_file_becomes_a_plan() {
-        let host = host();
+        let host = Scratch::with_plans();
         let mut watcher = Watcher::new(&host.home, &host.settings);
         watcher.poll();
         for part in ["", r#"{"name":"v2""#] {
@@ -180,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_quiet_file_is_not_read_again() {
-        let host = host();
+        let host = Scratch::with_plans();
         host.plan(r#"{"name":"v2","height":5}"#);
         let mut watcher = Watcher::new(&host.home, &host.settings);
         watcher.poll();

@@ -131,12 +131,9 @@ impl Guest {
         let mut found = BTreeMap::new();
         let mut open = vec![self.at("")];
         while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            for entry in still_there(std::fs::read_dir(&folder)).into_iter().flatten().flatten() {
                 let path = entry.path();
-                let shown = match shown(&path) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    shown => shown.unwrap(),
-                };
+                let Some(shown) = still_there(shown(&path)) else { continue };
                 found.insert(path.strip_prefix(self.at("")).unwrap().to_owned(), shown);
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
                     open.push(path);
@@ -144,6 +141,14 @@ impl Guest {
             }
         }
         found
+    }
+}
+
+/// `None` when it was taken away; everything else that is wrong fails the test.
+fn still_there<T>(looked: std::io::Result<T>) -> Option<T> {
+    match looked {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        looked => Some(looked.unwrap()),
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::batch_file;
 use crate::plan::scratch::Scratch;
 use std::time::Duration;
 
